@@ -1,0 +1,4 @@
+/** HP-G: routing, pools, holds and the hop between gateways. */
+import { specs } from './spec.ts';
+
+export const gatewayErrors = specs({});

@@ -1,0 +1,42 @@
+/**
+ * Every bound of the system, with its reason (I10). A queue, cache, frame, retry or wait that is not here is a bug.
+ * Values that an operator may change are defaults of the configuration; the rest are fixed.
+ */
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const limits = {
+  /** Before authentication nobody may make us hold more than a startup packet; Postgres has the same bound. */
+  startupPacketBytes: 10_000,
+  /** SCRAM and password messages; the longest honest one is a few hundred bytes. */
+  authMessageBytes: 4 * KiB,
+  /** A connection that has not authenticated by then is closed: idle sockets must not fill the accept queue. */
+  authenticationMs: 10_000,
+  /** A whole Query or Parse is held in memory to route it; Postgres itself refuses at 1 GiB. */
+  statementBytes: 16 * MiB,
+  /** The longest frame that passes through at all, streamed piece by piece (Postgres: 1 GiB − 1). */
+  frameBytes: 1024 * MiB - 1,
+  /** Frames up to this size are held whole; larger Bind and CopyData frames are streamed. */
+  bufferedFrameBytes: 256 * KiB,
+  /** What a client may send ahead of the answers before its socket is paused. */
+  clientAheadBytes: 1 * MiB,
+  /** What has not provably run is kept for a re-send on a stale route (I7); beyond it the client's socket waits. */
+  resendBytes: 1 * MiB,
+  /** Bytes waiting for a slow reader before the other side is paused. */
+  writeBacklogBytes: 256 * KiB,
+  /** A reader that takes nothing for this long while its backend waits is disconnected. */
+  stalledClientMs: 60_000,
+  /** Prepared statements one client may hold, and their texts together. */
+  clientStatements: 2_000,
+  clientStatementBytes: 8 * MiB,
+  /** Prepared statements kept on one backend; the least recently used is closed beyond it. */
+  backendStatements: 500,
+  /** Re-routes of one transaction that has run nothing before the client is told (each waits for the directory). */
+  rerouteAttempts: 8,
+  /** How long a transaction is held while its home changes. */
+  holdMs: 10_000,
+  /** Hops between gateways: one forward, and one more when the home has just moved. */
+  forwardHops: 2,
+  /** Connecting to a shard or another gateway. */
+  connectMs: 3_000,
+} as const;
