@@ -40,3 +40,18 @@ export const limits = {
   /** Connecting to a shard or another gateway. */
   connectMs: 3_000,
 } as const;
+
+/** Bounds that an operator may change; these are the defaults of the configuration's `limits`. */
+export const defaults = {
+  /** An idle client costs some 8 KB; the kernel's file descriptors end first. */
+  clients: 10_000,
+  /** One tenant's burst leaves room for the others on its shard. */
+  perTenant: 20,
+  perUser: 40,
+  /** Postgres' own default is 100 connections; agents and people need some of them. */
+  perShard: 40,
+  /** What waits is memory; beyond this a quick refusal helps the client more than a place in the queue. */
+  queue: 1_000,
+  /** Longer than a change of home holds back traffic (`holdMs`), shorter than the patience of most applications. */
+  queueMs: 15_000,
+} as const;
