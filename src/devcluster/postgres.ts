@@ -12,6 +12,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
+import { logTail } from './files.ts';
 import { type Child, type Exit, endProcess, type ProcessIdentity, startChild } from './process.ts';
 import { ownedDirectory, postgresUser, type RunAs } from './user.ts';
 
@@ -134,11 +135,6 @@ async function isReady(dataDir: string, pid: number): Promise<boolean> {
   if (!existsSync(file)) return false;
   const lines = (await readFile(file, 'utf8')).split('\n');
   return Number(lines[0]) === pid && lines[7]?.trim() === 'ready';
-}
-
-export async function logTail(logFile: string, lines = 6): Promise<string> {
-  if (!existsSync(logFile)) return '(no log)';
-  return (await readFile(logFile, 'utf8')).trimEnd().split('\n').slice(-lines).join('\n    ');
 }
 
 async function ensureDatabase(options: PostgresOptions): Promise<void> {

@@ -52,7 +52,7 @@ function closed(socket: Socket): Promise<boolean> {
 /** Collects what a socket receives, and when. */
 function collect(socket: Socket) {
   const got = { bytes: Buffer.alloc(0), atMs: [] as number[] };
-  socket.on('data', bytes => {
+  socket.on('data', (bytes: Buffer) => {
     got.bytes = Buffer.concat([got.bytes, bytes]);
     got.atMs.push(clock.monotonicMs());
   });

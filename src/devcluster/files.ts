@@ -1,0 +1,19 @@
+/** Small things about files that the parts of the cluster share. */
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+
+export async function logTail(logFile: string, lines = 6): Promise<string> {
+  if (!existsSync(logFile)) return '(no log)';
+  return (await readFile(logFile, 'utf8')).trimEnd().split('\n').slice(-lines).join('\n    ');
+}
+
+/** A reader sees the old text or the new one, never half of it. */
+export function writeWhole(path: string, text: string, mode = 0o600): void {
+  const fresh = `${path}.new`;
+  writeFileSync(fresh, text, { mode });
+  renameSync(fresh, path);
+}
+
+export function readIfThere(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+}
