@@ -1,0 +1,285 @@
+/**
+ * Just enough SQL to route it: the first statement's kind, where it ends, and what of it could stay behind on a backend.
+ * Everything that is not recognised is `other` and goes to the shard as it came, so that a gap here costs a feature and
+ * never correctness: the shard's own checks hold whatever the text was (I6).
+ */
+
+export type Statement =
+  | { readonly kind: 'empty' }
+  /** BEGIN or START TRANSACTION with any modes. */
+  | { readonly kind: 'begin'; readonly text: string }
+  /** COMMIT, END, ROLLBACK, ABORT (not TO SAVEPOINT, not PREPARED). */
+  | { readonly kind: 'end'; readonly commit: boolean; readonly chain: boolean }
+  /** SET TRANSACTION modes: belongs between BEGIN and the first statement. */
+  | { readonly kind: 'set-transaction'; readonly text: string }
+  /** SET of a homeport.* setting; `value` undefined: RESET or TO DEFAULT. */
+  | {
+      readonly kind: 'set-homeport';
+      readonly name: string;
+      readonly value: string | undefined;
+      readonly local: boolean;
+    }
+  /** SHOW homeport.*; the name without the prefix. */
+  | { readonly kind: 'show-homeport'; readonly name: string }
+  /** A session setting that we can carry to another backend; `value` as SQL text, undefined: RESET. */
+  | { readonly kind: 'set'; readonly name: string; readonly value: string | undefined }
+  /** SET LOCAL: gone with the transaction. */
+  | { readonly kind: 'set-local' }
+  /** DISCARD ALL and DEALLOCATE [PREPARE] ALL. */
+  | { readonly kind: 'discard'; readonly everything: boolean }
+  /** Anything else. `control`: the transaction's state may change with it. */
+  | { readonly kind: 'other'; readonly residue: Residue; readonly control: boolean };
+
+/**
+ * What a statement may leave on its session: nothing; settings that a reset clears; something that only this session
+ * can go on with (a listener, a prepared statement, a lock), so the client keeps the backend; or the loss of what we
+ * keep on a backend, so that it can't be used again.
+ */
+export type Residue = 'none' | 'settings' | 'session' | 'ruin';
+
+export interface Parsed {
+  readonly first: Statement;
+  /** Where the text after the first statement's semicolon starts; −1 when nothing but white space follows. */
+  readonly rest: number;
+}
+
+const EMPTY: Statement = { kind: 'empty' };
+const PLAIN: Statement = { kind: 'other', residue: 'none', control: false };
+const CONTROL: Statement = { kind: 'other', residue: 'none', control: true };
+const SETTINGS: Statement = { kind: 'other', residue: 'settings', control: true };
+const SESSION: Statement = { kind: 'other', residue: 'session', control: true };
+const RUIN: Statement = { kind: 'other', residue: 'ruin', control: true };
+
+const isSpace = (c: number) => c === 32 || (c >= 9 && c <= 13);
+const isWord = (c: number) =>
+  (c >= 97 && c <= 122) || (c >= 65 && c <= 90) || c === 95 || (c >= 48 && c <= 57) || c === 36 || c > 127;
+
+/** Skips white space and comments from `at` (nested block comments, as Postgres has them). */
+export function skipBlank(sql: string, at: number): number {
+  let i = at;
+  for (;;) {
+    const c = sql.charCodeAt(i);
+    if (isSpace(c)) i++;
+    else if (c === 45 && sql.charCodeAt(i + 1) === 45) {
+      const line = sql.indexOf('\n', i);
+      i = line < 0 ? sql.length : line + 1;
+    } else if (c === 47 && sql.charCodeAt(i + 1) === 42) i = skipBlockComment(sql, i);
+    else return i;
+  }
+}
+
+function skipBlockComment(sql: string, at: number): number {
+  let depth = 0;
+  for (let i = at; i < sql.length; i++) {
+    const two = sql.charCodeAt(i + 1);
+    if (sql.charCodeAt(i) === 47 && two === 42) {
+      depth++;
+      i++;
+    } else if (sql.charCodeAt(i) === 42 && two === 47) {
+      i++;
+      if (--depth === 0) return i + 1;
+    }
+  }
+  return sql.length;
+}
+
+/** The end of a quoted piece that starts at `at`. With `escapes`, a backslash takes the next character along. */
+function skipQuoted(sql: string, at: number, quote: number, escapes: boolean): number {
+  for (let i = at + 1; i < sql.length; i++) {
+    const c = sql.charCodeAt(i);
+    if (escapes && c === 92) i++;
+    else if (c === quote) {
+      if (sql.charCodeAt(i + 1) !== quote) return i + 1;
+      i++;
+    }
+  }
+  return sql.length;
+}
+
+const DOLLAR = /\$(?:[A-Za-z_\u0080-\uffff][A-Za-z_0-9\u0080-\uffff]*)?\$/y;
+
+/** The index of the semicolon that ends the statement at `at`, or the text's length. */
+export function statementEnd(sql: string, at: number): number {
+  let i = at;
+  while (i < sql.length) {
+    const c = sql.charCodeAt(i);
+    if (c === 59) return i;
+    if (c === 39) {
+      const before = sql.charCodeAt(i - 1);
+      const escapes = (before === 69 || before === 101) && !isWord(sql.charCodeAt(i - 2));
+      i = skipQuoted(sql, i, 39, escapes);
+    } else if (c === 34) i = skipQuoted(sql, i, 34, false);
+    else if (c === 36 && !isWord(sql.charCodeAt(i - 1))) i = skipDollar(sql, i);
+    else if ((c === 45 && sql.charCodeAt(i + 1) === 45) || (c === 47 && sql.charCodeAt(i + 1) === 42)) {
+      i = skipBlank(sql, i);
+    } else i++;
+  }
+  return sql.length;
+}
+
+function skipDollar(sql: string, at: number): number {
+  DOLLAR.lastIndex = at;
+  const tag = DOLLAR.exec(sql)?.[0];
+  if (!tag) return at + 1;
+  const close = sql.indexOf(tag, at + tag.length);
+  return close < 0 ? sql.length : close + tag.length;
+}
+
+function restAfter(sql: string, end: number): number {
+  if (end >= sql.length) return -1;
+  const next = skipBlank(sql, end + 1);
+  return next >= sql.length ? -1 : next;
+}
+
+/** Words that could begin a statement which we treat apart; everything else is plain. Upper case, as looked up. */
+const APART = new Set(
+  [
+    'BEGIN START COMMIT END ROLLBACK ABORT SET RESET SHOW SAVEPOINT RELEASE PREPARE EXECUTE DEALLOCATE LISTEN',
+    'UNLISTEN NOTIFY DECLARE DISCARD LOAD DO CALL CREATE LOCK',
+  ]
+    .join(' ')
+    .split(' '),
+);
+
+/** Functions that take something which only the same session can give back: session locks, large-object descriptors. */
+const HOLDS = /advisory_lock|lo_(?:open|creat|import)|dblink_connect/i;
+/**
+ * Functions that change settings from within a plain statement, or that run SQL text which could. An escaped
+ * identifier (U&"...") may hide any name.
+ */
+const CHANGES = /set_config|u&\s*"|(?:query|cursor)_to_xml|ts_stat|ts_rewrite/i;
+
+/** What a statement that begins with an ordinary word may leave behind. A false alarm costs a reset, nothing else. */
+export function residueOf(sql: string): Residue {
+  if (HOLDS.test(sql)) return 'session';
+  return CHANGES.test(sql) ? 'settings' : 'none';
+}
+
+function firstWord(sql: string, at: number): string {
+  let i = at;
+  while (i < sql.length && isWord(sql.charCodeAt(i))) i++;
+  return sql.slice(at, i).toUpperCase();
+}
+
+function byResidue(residue: Residue): Statement {
+  if (residue === 'none') return PLAIN;
+  return residue === 'settings' ? SETTINGS : SESSION;
+}
+
+export function parseStatement(sql: string, from = 0): Parsed {
+  const at = skipBlank(sql, from);
+  if (at >= sql.length) return { first: EMPTY, rest: -1 };
+  const end = statementEnd(sql, at);
+  const rest = restAfter(sql, end);
+  if (end === at) return { first: EMPTY, rest };
+  const word = firstWord(sql, at);
+  if (!APART.has(word)) return { first: byResidue(residueOf(sql)), rest };
+  return { first: parseApart(word, sql.slice(at, end).trim()), rest };
+}
+
+const ISOLATION = 'isolation\\s+level\\s+(?:serializable|repeatable\\s+read|read\\s+committed|read\\s+uncommitted)';
+const MODE = `(?:${ISOLATION}|read\\s+only|read\\s+write|(?:not\\s+)?deferrable)`;
+const MODES = `${MODE}(?:\\s*,?\\s*${MODE})*`;
+const BEGIN = new RegExp(`^(?:begin(?:\\s+(?:work|transaction))?|start\\s+transaction)(?:\\s+${MODES})?$`, 'i');
+const SET_TRANSACTION = new RegExp(`^set\\s+transaction\\s+${MODES}$`, 'i');
+const END = /^(commit|end|rollback|abort)(?:\s+(?:work|transaction))?(?:\s+and\s+(no\s+)?chain)?$/i;
+const CHAIN = /\s+and\s+chain$/i;
+const SHOW = /^show\s+homeport\.([a-z_]+)$/i;
+const SETTING = '"?([a-z_][a-z0-9_]*(?:\\.[a-z_][a-z0-9_]*)?)"?';
+const SET = new RegExp(`^set\\s+(?:(session|local)\\s+)?${SETTING}\\s*(?:=|\\s+to\\s+)\\s*([^]+)$`, 'i');
+const SET_TIME_ZONE = /^set\s+(?:session\s+)?time\s+zone\s+('[^']*'|default|local)$/i;
+const SET_NAMES = /^set\s+names\s+('[^']*')$/i;
+const RESET = new RegExp(`^reset\\s+${SETTING}$`, 'i');
+/** Settings that change who the session is; they go to the shard, which refuses them, and are never carried along. */
+const NOT_CARRIED = new Set(['role', 'session_authorization', 'all', 'transaction', 'session', 'constraints']);
+
+function parseApart(word: string, text: string): Statement {
+  switch (word) {
+    case 'BEGIN':
+    case 'START':
+      return BEGIN.test(text) ? { kind: 'begin', text } : CONTROL;
+    case 'COMMIT':
+    case 'END':
+    case 'ROLLBACK':
+    case 'ABORT':
+      return parseEnd(text);
+    case 'SET':
+      return parseSet(text);
+    case 'RESET':
+      return parseReset(text);
+    case 'SHOW': {
+      const name = SHOW.exec(text)?.[1];
+      return name === undefined ? PLAIN : { kind: 'show-homeport', name: name.toLowerCase() };
+    }
+    case 'SAVEPOINT':
+    case 'RELEASE':
+    case 'LOCK':
+      return PLAIN;
+    case 'DISCARD':
+    case 'DEALLOCATE':
+      return parseDiscard(text);
+    case 'DECLARE':
+      return /\swith\s+hold\s/i.test(text) ? SESSION : PLAIN;
+    case 'CREATE':
+      return /^create\s+(?:(?:global|local)\s+)?temp/i.test(text) ? SESSION : SETTINGS;
+    case 'DO':
+    case 'CALL':
+    case 'NOTIFY':
+      return SETTINGS;
+    default:
+      return SESSION;
+  }
+}
+
+function parseDiscard(text: string): Statement {
+  if (/^discard\s+all$/i.test(text)) return { kind: 'discard', everything: true };
+  if (/^deallocate\s+(?:prepare\s+)?all$/i.test(text)) return { kind: 'discard', everything: false };
+  return /^discard/i.test(text) ? RUIN : SESSION;
+}
+
+function parseEnd(text: string): Statement {
+  const match = END.exec(text);
+  if (!match) return CONTROL;
+  const verb = match[1]?.toLowerCase();
+  return { kind: 'end', commit: verb === 'commit' || verb === 'end', chain: CHAIN.test(text) };
+}
+
+/** A quoted literal's content, a bare word, or undefined when the value is anything else (a list, an expression). */
+function literal(value: string): string | undefined {
+  const text = value.trim();
+  if (/^'(?:[^']|'')*'$/.test(text)) return text.slice(1, -1).replaceAll("''", "'");
+  if (/^"(?:[^"]|"")*"$/.test(text)) return text.slice(1, -1).replaceAll('""', '"');
+  return /^[^\s,'"();]+$/.test(text) ? text : undefined;
+}
+
+function parseSet(text: string): Statement {
+  if (SET_TRANSACTION.test(text)) return { kind: 'set-transaction', text };
+  const zone = SET_TIME_ZONE.exec(text)?.[1];
+  if (zone) return { kind: 'set', name: 'timezone', value: zone };
+  const names = SET_NAMES.exec(text)?.[1];
+  if (names) return { kind: 'set', name: 'client_encoding', value: names };
+  const match = SET.exec(text);
+  const name = match?.[2]?.toLowerCase();
+  const value = match?.[3]?.trim();
+  if (!match || name === undefined || value === undefined) {
+    return /^set\s+local\s/i.test(text) ? { kind: 'set-local' } : SETTINGS;
+  }
+  const local = match[1]?.toLowerCase() === 'local';
+  const toDefault = /^default$/i.test(value);
+  if (name.startsWith('homeport.')) {
+    const given = toDefault ? undefined : literal(value);
+    if (!toDefault && given === undefined) return SETTINGS;
+    return { kind: 'set-homeport', name: name.slice('homeport.'.length), value: given, local };
+  }
+  if (local) return { kind: 'set-local' };
+  return NOT_CARRIED.has(name) ? SETTINGS : { kind: 'set', name, value: toDefault ? undefined : value };
+}
+
+function parseReset(text: string): Statement {
+  const name = RESET.exec(text)?.[1]?.toLowerCase();
+  if (name === undefined || NOT_CARRIED.has(name)) return SETTINGS;
+  if (name.startsWith('homeport.')) {
+    return { kind: 'set-homeport', name: name.slice('homeport.'.length), value: undefined, local: false };
+  }
+  return { kind: 'set', name, value: undefined };
+}

@@ -1,0 +1,289 @@
+/**
+ * The backends of one place (a shard, or the gateways of another region), lent to one transaction at a time.
+ * Bounded everywhere: connections in all, for each tenant and for each user, and a first-come queue with a length and a
+ * time (I10). A waiter whose tenant is at its limit does not block the ones behind it.
+ */
+import { HomeportError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import type { Timer } from '../base/world.ts';
+import { Backend, type BackendContext, type BackendTarget } from './backend.ts';
+import { RESET_SESSION } from './reset.ts';
+
+export interface PoolLimits {
+  readonly max: number;
+  readonly perTenant: number;
+  readonly perUser: number;
+  readonly queue: number;
+  readonly queueMs: number;
+}
+
+/** Somebody who wants a backend, now or later. Exactly one of the two is called, once, never from within `take`. */
+export interface Borrower {
+  readonly user: string;
+  readonly tenant: string | undefined;
+  granted(backend: Backend): void;
+  refused(error: HomeportError): void;
+}
+
+/** What the session that gives a backend back knows about its state. */
+export type Condition = 'clean' | 'settings-changed' | 'broken';
+
+interface Waiter {
+  readonly borrower: Borrower;
+  readonly sinceMs: number;
+  cancelled: boolean;
+}
+
+interface Loan {
+  readonly user: string;
+  readonly tenant: string | undefined;
+}
+
+function count(map: Map<string, number>, key: string | undefined, by: 1 | -1): void {
+  if (key === undefined) return;
+  const now = (map.get(key) ?? 0) + by;
+  if (now === 0) map.delete(key);
+  else map.set(key, now);
+}
+
+export interface PoolOptions {
+  readonly name: string;
+  /** How to log in as this user. */
+  readonly target: (user: string) => BackendTarget;
+  /** Runs on each new connection before anybody gets it; rejects to have it thrown away. */
+  readonly prepare: (backend: Backend) => Promise<void>;
+  readonly limits: PoolLimits;
+  readonly context: BackendContext;
+}
+
+export class Pool {
+  readonly name: string;
+  private readonly options: PoolOptions;
+  private readonly idle = new Map<string, Backend[]>();
+  private readonly loans = new Map<Backend, Loan>();
+  private readonly byTenant = new Map<string, number>();
+  private readonly byUser = new Map<string, number>();
+  private waiters: Waiter[] = [];
+  private idleCount = 0;
+  private opening = 0;
+  private sweeper: Timer | undefined;
+  private closed = false;
+
+  constructor(options: PoolOptions) {
+    this.options = options;
+    this.name = options.name;
+  }
+
+  get stats(): { idle: number; busy: number; opening: number; waiting: number } {
+    return { idle: this.idleCount, busy: this.loans.size, opening: this.opening, waiting: this.waiters.length };
+  }
+
+  private within(tenant: string | undefined, user: string): boolean {
+    const { perTenant, perUser } = this.options.limits;
+    if ((this.byUser.get(user) ?? 0) >= perUser) return false;
+    return tenant === undefined || (this.byTenant.get(tenant) ?? 0) < perTenant;
+  }
+
+  /** A backend at once, or undefined: nobody overtakes a queue. */
+  tryTake(user: string, tenant: string | undefined): Backend | undefined {
+    if (this.waiters.length > 0 || !this.within(tenant, user)) return undefined;
+    return this.lendIdle({ user, tenant });
+  }
+
+  private lendIdle(loan: Loan): Backend | undefined {
+    const stack = this.idle.get(loan.user);
+    for (;;) {
+      const backend = stack?.pop();
+      if (!backend) return undefined;
+      this.idleCount--;
+      if (backend.gone !== undefined) continue;
+      this.lend(backend, loan);
+      return backend;
+    }
+  }
+
+  private lend(backend: Backend, loan: Loan): void {
+    this.loans.set(backend, loan);
+    count(this.byTenant, loan.tenant, 1);
+    count(this.byUser, loan.user, 1);
+  }
+
+  /** @returns a function that withdraws the wish; after it neither callback comes. */
+  take(borrower: Borrower): () => void {
+    const { queue } = this.options.limits;
+    const waiter: Waiter = { borrower, sinceMs: this.options.context.world.clock.monotonicMs(), cancelled: false };
+    const refuse = (error: HomeportError) =>
+      queueMicrotask(() => {
+        if (!waiter.cancelled) borrower.refused(error);
+      });
+    if (this.closed) refuse(new HomeportError('HP-G401'));
+    else if (this.waiters.length >= queue) {
+      refuse(new HomeportError('HP-G202', { target: this.name, waiting: this.waiters.length, limit: queue }));
+    } else {
+      this.waiters.push(waiter);
+      this.sweeper ??= this.options.context.world.clock.every(50, () => this.sweep());
+      queueMicrotask(() => this.serve());
+    }
+    return () => {
+      waiter.cancelled = true;
+    };
+  }
+
+  /** Gives what is free to those who may have it, in order. */
+  private serve(): void {
+    let at = 0;
+    while (at < this.waiters.length) {
+      const waiter = this.waiters[at];
+      if (!waiter || waiter.cancelled) {
+        this.waiters.splice(at, 1);
+        continue;
+      }
+      const { user, tenant } = waiter.borrower;
+      if (!this.within(tenant, user)) {
+        at++;
+        continue;
+      }
+      const backend = this.lendIdle({ user, tenant });
+      if (backend) {
+        this.waiters.splice(at, 1);
+        waiter.borrower.granted(backend);
+        continue;
+      }
+      if (!this.openFor(user)) return;
+      at++;
+    }
+  }
+
+  /** Opens a connection for this user if there is room, or makes room. False: none can be had now. */
+  private openFor(user: string): boolean {
+    const waitingForUser = this.waiters.filter(waiter => !waiter.cancelled && waiter.borrower.user === user).length;
+    if (this.opening >= waitingForUser) return true;
+    if (this.loans.size + this.idleCount + this.opening >= this.options.limits.max && !this.evictOther(user))
+      return false;
+    this.opening++;
+    const { target, context, prepare } = this.options;
+    Backend.connect(target(user), context)
+      .then(async backend => {
+        try {
+          await prepare(backend);
+        } catch (error) {
+          backend.destroy('could not be prepared');
+          throw error;
+        }
+        return backend;
+      })
+      .then(
+        backend => {
+          this.opening--;
+          this.putIdle(backend, user);
+        },
+        (error: unknown) => {
+          this.opening--;
+          this.refuseOne(user, error);
+        },
+      );
+    return true;
+  }
+
+  private evictOther(user: string): boolean {
+    for (const [other, stack] of this.idle) {
+      if (other === user) continue;
+      const victim = stack.shift();
+      if (!victim) continue;
+      this.idleCount--;
+      victim.destroy('another user needs the place');
+      return true;
+    }
+    return false;
+  }
+
+  /** A connection that could not be opened costs the first who waited for it; the others try again. */
+  private refuseOne(user: string, cause: unknown): void {
+    const at = this.waiters.findIndex(waiter => !waiter.cancelled && waiter.borrower.user === user);
+    const [waiter] = at < 0 ? [] : this.waiters.splice(at, 1);
+    const error =
+      cause instanceof HomeportError ? cause : new HomeportError('HP-G301', { target: this.name, why: String(cause) });
+    waiter?.borrower.refused(error);
+    this.serve();
+  }
+
+  private putIdle(backend: Backend, user: string): void {
+    if (this.closed || backend.gone !== undefined) {
+      backend.destroy('no longer needed');
+    } else {
+      const stack = this.idle.get(user);
+      if (stack) stack.push(backend);
+      else this.idle.set(user, [backend]);
+      this.idleCount++;
+    }
+    if (this.waiters.length > 0) this.serve();
+  }
+
+  /** The end of a loan. What may carry residue is reset first; what is broken is destroyed. */
+  giveBack(backend: Backend, condition: Condition): void {
+    const loan = this.loans.get(backend);
+    if (!loan) return;
+    backend.owner = undefined;
+    if (condition === 'broken' || backend.gone !== undefined) {
+      backend.destroy('given back broken');
+      this.endLoan(backend, loan);
+      if (this.waiters.length > 0) this.serve();
+    } else if (condition === 'clean' && backend.cancels === 0) {
+      this.endLoan(backend, loan);
+      this.putIdle(backend, loan.user);
+    } else {
+      this.restore(backend, loan, condition).catch(() => this.giveBack(backend, 'broken'));
+    }
+  }
+
+  private endLoan(backend: Backend, loan: Loan): void {
+    this.loans.delete(backend);
+    count(this.byTenant, loan.tenant, -1);
+    count(this.byUser, loan.user, -1);
+  }
+
+  /** The loan goes on until cancels have landed and the session is as new: the next client must meet neither. */
+  private async restore(backend: Backend, loan: Loan, condition: Condition): Promise<void> {
+    const { clock } = this.options.context.world;
+    const startedMs = clock.monotonicMs();
+    while (backend.cancels > 0) {
+      if (clock.monotonicMs() - startedMs > limits.connectMs) throw new Error('a cancel never landed');
+      await clock.sleep(5);
+    }
+    if (condition === 'settings-changed') {
+      await backend.exchange(RESET_SESSION);
+      backend.settings = new Map();
+    }
+    this.endLoan(backend, loan);
+    this.putIdle(backend, loan.user);
+  }
+
+  private sweep(): void {
+    const { clock } = this.options.context.world;
+    const { queueMs } = this.options.limits;
+    const nowMs = clock.monotonicMs();
+    const late = this.waiters.filter(waiter => nowMs - waiter.sinceMs > queueMs || waiter.cancelled);
+    if (late.length > 0) this.waiters = this.waiters.filter(waiter => !late.includes(waiter));
+    for (const waiter of late) {
+      if (waiter.cancelled) continue;
+      const { busy, waiting } = this.stats;
+      const waitedMs = Math.round(nowMs - waiter.sinceMs);
+      waiter.borrower.refused(new HomeportError('HP-G201', { target: this.name, waitedMs, busy, waiting }));
+    }
+    if (this.waiters.length > 0) return;
+    this.sweeper?.cancel();
+    this.sweeper = undefined;
+  }
+
+  /** Closes what is idle and refuses who waits; loans end as their sessions do. */
+  close(): void {
+    this.closed = true;
+    for (const stack of this.idle.values()) for (const backend of stack) backend.destroy('shutting down');
+    this.idle.clear();
+    this.idleCount = 0;
+    const waiters = this.waiters;
+    this.waiters = [];
+    for (const waiter of waiters) if (!waiter.cancelled) waiter.borrower.refused(new HomeportError('HP-G401'));
+    this.sweeper?.cancel();
+  }
+}
