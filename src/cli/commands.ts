@@ -1,0 +1,16 @@
+/**
+ * The commands, and the files that hold them. Only the file of the command that was typed is loaded, so that
+ * `homeport --help` costs nothing; the summaries here are what the overview shows.
+ */
+import type { CommandModule } from './context.ts';
+
+export interface CommandRow {
+  /** Name and summary of each command that the file registers. */
+  readonly commands: Readonly<Record<string, string>>;
+  readonly load: () => Promise<CommandModule>;
+}
+
+export const commandRows: readonly CommandRow[] = [
+  { commands: { config: 'check, print and describe the configuration' }, load: () => import('./config.ts') },
+  { commands: { errors: 'what an error code means and what to do next' }, load: () => import('./errors.ts') },
+];
