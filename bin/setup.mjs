@@ -85,8 +85,7 @@ function install(nodeVersion) {
   const major = Number(process.versions.node.split('.')[0]);
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
   const direct = major >= MIN_NODE_MAJOR;
-  // The package "node" fetches its binary in an install script, which newer npm runs for npx only when told to.
-  const npx = ['npx', '-y', '--allow-scripts=node', '-p', `node@${nodeVersion}`, '-c', `npm ci ${quiet.join(' ')}`];
+  const npx = ['npx', '-y', '-p', `node@${nodeVersion}`, '-c', `npm ci ${quiet.join(' ')}`];
   const command = direct ? ['npm', 'ci', ...quiet] : npx;
   say(
     `${direct ? '' : `Node ${process.versions.node} is older than ${MIN_NODE_MAJOR}: running npm on Node ${nodeVersion}. `}${command.join(' ')}`,
