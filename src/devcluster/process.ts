@@ -140,11 +140,14 @@ export interface ChildOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   readonly runAs?: RunAs | undefined;
-  /** Standard output and error are appended here; with `pipeStdout` only standard error. */
+  /** Standard output and error are appended here. */
   readonly logFile: string;
-  readonly pipeStdout?: boolean;
+  /** A channel for messages of structured clones. */
+  readonly ipc?: boolean;
   /** Sent by the kernel when this process dies, or undefined for a child that is to outlive it. */
   readonly deathSignal: 'INT' | 'TERM' | undefined;
+  /** Called as soon as it exists, long before it is ready: whoever keeps state files writes them then. */
+  readonly onProcess?: ((identity: ProcessIdentity) => void) | undefined;
 }
 
 export interface Exit {
@@ -178,9 +181,12 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       env: options.env ?? process.env,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       ...(runAs && prefix.length === 0 ? { uid: runAs.uid, gid: runAs.gid } : {}),
-      stdio: ['ignore', options.pipeStdout ? 'pipe' : log, log],
+      stdio: options.ipc ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
+      serialization: 'advanced',
     });
-    return await started(child);
+    const handle = await started(child);
+    options.onProcess?.(handle.identity);
+    return handle;
   } finally {
     closeSync(log);
   }

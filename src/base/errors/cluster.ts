@@ -116,4 +116,10 @@ export const clusterErrors = specs({
     hint: 'move {dir} away and start again with a new cluster, or put the file right',
     http: 500,
   },
+  'HP-L129': {
+    sqlstate: '57P01',
+    message: 'the cluster in {dir} is being stopped',
+    hint: 'start it again with: homeport dev',
+    http: 409,
+  },
 });

@@ -1,0 +1,122 @@
+/** Brings a cluster up: lock, leftovers, ports, secrets, configuration, then the processes, as parallel as they allow. */
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildVerifier } from '../pgwire/scram-keys.ts';
+import { Cluster, type ClusterOptions, type RegionAddresses, settleAll } from './cluster.ts';
+import { serveControl } from './control-server.ts';
+import { LinkFaults } from './faults.ts';
+import { writeWhole } from './files.ts';
+import { processLauncher } from './launcher.ts';
+import { lockDirectory } from './lock.ts';
+import { endLeftovers, Member } from './member.ts';
+import { Handles, memberSpecs } from './members.ts';
+import { findNatsServer } from './nats-binary.ts';
+import { Places } from './places.ts';
+import { type DevRegion, makePlan, type Plan, REGIONS } from './plan.ts';
+import { ensureCertificate, ensureSecrets, type Secrets } from './secrets.ts';
+import { ADMIN, APP_USER, DATABASE, NATS_USER, type SettingsInput, settingsText, shardOf } from './settings.ts';
+import { postgresUser } from './user.ts';
+
+const HOST = '127.0.0.1';
+
+function addresses(region: DevRegion, places: Places, plan: Plan, secrets: Secrets): RegionAddresses {
+  const url = (user: string, password: string, port: number) =>
+    `postgresql://${user}:${password}@${HOST}:${port}/${DATABASE}`;
+  const shard = url(ADMIN, secrets['postgres-admin'], plan.port(region, 'postgres'));
+  return {
+    name: region,
+    pg: url(APP_USER, secrets.app, plan.port(region, 'gateway')),
+    http: `http://${HOST}:${plan.port(region, 'http')}`,
+    shards: [{ id: shardOf(region), pg: shard }],
+    nats: `nats://${NATS_USER}:${secrets.nats}@${HOST}:${plan.port(region, 'nats')}`,
+    configFile: places.region(region, 'homeport.yaml'),
+  };
+}
+
+function eachRegion<T>(make: (region: DevRegion) => T): Record<DevRegion, T> {
+  // cast: one entry for each region
+  return Object.fromEntries(REGIONS.map(region => [region, make(region)])) as Record<DevRegion, T>;
+}
+
+async function writeSettings(input: SettingsInput): Promise<void> {
+  for (const region of REGIONS) writeWhole(input.places.region(region, 'homeport.yaml'), settingsText(region, input));
+}
+
+/** Everything that is made before the first process, under the lock. */
+async function assemble(options: ClusterOptions, places: Places, unlock: () => void): Promise<Cluster> {
+  const { world, env = process.env, onProgress = () => undefined, launcher = processLauncher } = options;
+  const left = await endLeftovers(places.processesDir(), world.clock);
+  if (left.length > 0) onProgress(`ended what an earlier start had left behind: ${left.join(', ')}`);
+  const secrets = ensureSecrets(places, world);
+  const [plan, certificate, natsBinary, verifier] = await Promise.all([
+    makePlan(places.portsFile, world),
+    ensureCertificate(places),
+    findNatsServer(env, places.bin()),
+    buildVerifier(secrets.app, { salt: world.random.bytes(16) }),
+  ]);
+  await writeSettings({ places, plan, secrets, certificate, verifiers: { [APP_USER]: verifier } });
+  const faults = new LinkFaults();
+  for (const rtt of options.rtt ?? []) faults.rtt(rtt);
+  const handles = new Handles();
+  const settings = options.postgresSettings ?? {};
+  const specs = memberSpecs(
+    { places, plan, secrets, launcher, natsBinary, faults, env, world, settings },
+    handles,
+    options.serve ?? true,
+  );
+  const members = specs.map(spec => new Member(spec, places.processesDir(), onProgress));
+  const regions = eachRegion(region => addresses(region, places, plan, secrets));
+  const control = await serveControl(places.controlSocket, world, () => cluster);
+  const release = async () => {
+    await control.close();
+    unlock();
+  };
+  const cluster = new Cluster({ dir: places.dir, regions, members, handles, faults, progress: onProgress, release });
+  return cluster;
+}
+
+async function bringUp(cluster: Cluster, options: ClusterOptions): Promise<void> {
+  const { world, prepare, onProgress = () => undefined } = options;
+  // routes are dialled through the links: a server that finds none waits a second before it tries again
+  await settleAll([
+    cluster.startMembers(['links']).then(() => cluster.startMembers(['nats'])),
+    cluster.startMembers(['postgres']),
+  ]);
+  onProgress('NATS elects its leaders (seconds, when it was stopped before)');
+  await cluster.natsReady();
+  const marker = join(cluster.dir, 'prepared');
+  await prepare?.({
+    regions: cluster.regions,
+    appUser: APP_USER,
+    empty: options.empty ?? false,
+    firstStart: !existsSync(marker),
+    progress: onProgress,
+    world,
+  });
+  if (prepare) writeFileSync(marker, '');
+  await cluster.startMembers(['gateway']);
+  cluster.ready = true;
+}
+
+/**
+ * Starts, or starts again, the cluster of a directory. Everything that was begun is ended again when it fails.
+ * @throws HP-L120 when one runs there already; otherwise what its parts throw, each with its remedy.
+ */
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const places = new Places(options.dir, postgresUser(options.env));
+  const unlock = lockDirectory(places.dir, places.controlSocket, places.log('launcher'));
+  let cluster: Cluster;
+  try {
+    cluster = await assemble(options, places, unlock);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+  try {
+    await bringUp(cluster, options);
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+  return cluster;
+}
