@@ -1,0 +1,42 @@
+/** What a process and its children have cost so far: processor time and memory, as Linux counts them. */
+import { readFileSync } from 'node:fs';
+import { descendants } from '../../src/devcluster/process.ts';
+
+/** USER_HZ is 100 on every Linux that Node runs on. */
+const TICK_US = 10_000;
+
+/** The file's text, or undefined when the process has gone since it was listed. */
+function readProc(pid: number, file: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch (error) {
+    // cast: errors of node:fs carry a code
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * User and system time of a process, of all below it, and of the children that have ended and been collected: what a
+ * postmaster's backends took is there after they are gone.
+ */
+export function cpuMicros(root: number): number {
+  let ticks = 0;
+  for (const pid of [root, ...descendants(root)]) {
+    const stat = readProc(pid, 'stat');
+    if (stat === undefined) continue;
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    for (const index of [11, 12, 13, 14]) ticks += Number(fields[index]); // utime, stime, cutime, cstime
+  }
+  return ticks * TICK_US;
+}
+
+/** Resident memory of a process and all below it; pages that they share are counted once (PSS). */
+export function residentBytes(root: number): number {
+  let kib = 0;
+  for (const pid of [root, ...descendants(root)]) {
+    kib += Number(/^Pss:\s+(\d+) kB/m.exec(readProc(pid, 'smaps_rollup') ?? '')?.[1] ?? 0);
+  }
+  return kib * 1024;
+}
