@@ -16,7 +16,6 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { HomeportError } from '../base/errors.ts';
-import type { limits as allLimits } from '../base/limits.ts';
 import type { World } from '../base/world.ts';
 import { errorResponseOf } from './errorresponse.ts';
 import { Intake } from './handshake-intake.ts';
@@ -34,7 +33,8 @@ export interface AcceptOptions {
   readonly lookupVerifier: (user: string, startup: Startup) => string | undefined;
   /** The same in every process of the cluster, secret, and used for nothing else. */
   readonly mockSecret: Buffer;
-  readonly limits: Pick<typeof allLimits, 'authenticationMs' | 'authMessageBytes'> | HandshakeLimits;
+  /** `limits` of base fits. */
+  readonly limits: HandshakeLimits;
   readonly world: World;
 }
 

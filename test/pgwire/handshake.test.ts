@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
 import pg from 'pg';
 import postgres from 'postgres';
@@ -145,6 +146,33 @@ describe('direct TLS', () => {
     expect(String(offer)).toContain('SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0');
     socket.destroy();
     expect(outcomes).toEqual([]);
+  });
+
+  it('keeps records under the 8 KiB beyond which libpq hangs in its asynchronous mode', async () => {
+    const { port } = await start({ tls });
+    const raw = realWorld.network.connect(port, '127.0.0.1');
+    const received: Buffer[] = [];
+    const through = new Duplex({ read: () => undefined, write: (chunk, _, done) => void raw.write(chunk, done) });
+    raw.on('data', (chunk: Buffer) => {
+      received.push(chunk);
+      through.push(chunk);
+    });
+    const socket = tlsConnect({ socket: through, rejectUnauthorized: false, ALPNProtocols: ['postgresql'] });
+    await once(socket, 'secureConnect');
+    // The longest answer that a startup packet can ask for: its unknown option is named in full.
+    socket.write(packet(0x30000, `user\0app\0_pq_.${'x'.repeat(9900)}\0\0\0`));
+    let answeredBytes = 0;
+    for await (const chunk of socket) {
+      answeredBytes += (chunk as Buffer).length; // cast: no encoding is set
+      if (answeredBytes >= 9900) break;
+    }
+    // Each record: type, version, length.
+    const bytes = Buffer.concat(received);
+    for (let at = 0; at + 5 <= bytes.length; at += 5 + bytes.readUInt16BE(at + 3)) {
+      expect(bytes.readUInt16BE(at + 3)).toBeLessThanOrEqual(8192 + 256);
+    }
+    socket.destroy();
+    raw.destroy();
   });
 
   it.each([[undefined], [['http/1.1']]])('is refused with ALPN %j', async protocols => {
