@@ -16,6 +16,8 @@ export const limits = {
   statementBytes: 16 * MiB,
   /** The longest frame that passes through at all, streamed piece by piece (Postgres: 1 GiB − 1). */
   frameBytes: 1024 * MiB - 1,
+  /** Frames of a server that are read whole: errors, notices, tags, parameters. */
+  backendFrameBytes: 1 * MiB,
   /** Frames up to this size are held whole; larger Bind and CopyData frames are streamed. */
   bufferedFrameBytes: 256 * KiB,
   /** What a client may send ahead of the answers before its socket is paused. */
@@ -31,10 +33,14 @@ export const limits = {
   clientStatementBytes: 8 * MiB,
   /** Prepared statements kept on one backend; the least recently used is closed beyond it. */
   backendStatements: 500,
+  /** `enter` messages kept ready on one backend (some 300 bytes each); all are made anew beyond it. */
+  backendEnters: 512,
   /** Re-routes of one transaction that has run nothing before the client is told (each waits for the directory). */
-  rerouteAttempts: 8,
+  rerouteAttempts: 64,
   /** How long a transaction is held while its home changes. */
   holdMs: 10_000,
+  /** How long a transaction that has run nothing keeps trying to reach a home that does not answer. */
+  unreachableMs: 3_000,
   /** Hops between gateways: one forward, and one more when the home has just moved. */
   forwardHops: 2,
   /** Connecting to a shard or another gateway. */

@@ -24,13 +24,23 @@ export const Expect = {
   sync: 8,
   query: 9,
   functionCall: 10,
-  /** Bytes of ours that take a server's place in the order. */
+  /** An answer of ours in a server's place; its extra is a `Fake`. */
   fake: 11,
   /** A Sync of ours, to bring a failed `enter` to an end. */
   silentSync: 12,
   /** A Close of ours, of a statement pushed out of a backend's cache. */
   silentClose: 13,
+  /** A Parse that must fail, after a fake error has told the client why: it brings the server's state in line. */
+  abort: 14,
+  /** The same as a simple query. */
+  abortQuery: 15,
 } as const;
+
+export interface Fake {
+  readonly bytes: Buffer;
+  /** What to take back when an earlier error makes this answer void. */
+  readonly undo?: unknown;
+}
 
 /** What an arriving frame means, as a bit set. */
 export const Verdict = {
@@ -105,9 +115,9 @@ export class ReplyQueue {
   /** The bytes of a fake at the head, taken off the queue; undefined when the head waits for the server. */
   takeFake(): Buffer | undefined {
     if (this.headKind !== Expect.fake) return undefined;
-    const bytes = this.headExtra as Buffer; // cast: fakes are pushed with their bytes
+    const fake = this.headExtra as Fake; // cast: what fakes are pushed with
     this.pop();
-    return bytes;
+    return fake.bytes;
   }
 
   /** Forgets everything, in order. */
@@ -126,6 +136,23 @@ export class ReplyQueue {
       onSkipped(kind ?? Expect.sync, this.extras[this.head]);
       this.pop();
     }
+  }
+
+  /** COPY … FROM STDIN makes the server ignore a Sync that was sent with it. True when there was one. */
+  dropSyncBehindHead(): boolean {
+    const next = (this.head + 1) & (this.kinds.length - 1);
+    if (this.count < 2 || this.kinds[next] !== Expect.sync) return false;
+    // The head takes the Sync's place.
+    this.kinds[next] = this.kinds[this.head] ?? Expect.sync;
+    this.extras[next] = this.extras[this.head];
+    this.pop();
+    return true;
+  }
+
+  /** Whether the last thing sent makes the server flush its answers by itself. */
+  get endsFlushed(): boolean {
+    const kind = this.kinds[(this.head + this.count - 1) & (this.kinds.length - 1)];
+    return this.count > 0 && (kind === Expect.sync || kind === Expect.query || kind === Expect.silentSync);
   }
 
   /** Whether a Sync is on its way; without one an error leaves the server mute until one is sent. */
@@ -168,6 +195,11 @@ export class ReplyQueue {
       case Expect.query:
       case Expect.functionCall:
         return this.acceptQuery(type);
+      case Expect.abort:
+        return type === Back.error ? this.fail(Verdict.swallow, onSkipped) : Verdict.desynchronised;
+      case Expect.abortQuery:
+        if (type === Back.error) return Verdict.swallow;
+        return type === Back.ready ? this.done(Verdict.forward | Verdict.ready) : Verdict.desynchronised;
       default:
         return Verdict.desynchronised;
     }

@@ -50,7 +50,7 @@ export class Backend {
   /** Session settings that differ from the login's, as last applied (name → SQL text). */
   settings: ReadonlyMap<string, string> = new Map();
   /** Enter messages made before, by their key; see enter.ts. */
-  readonly enters = new Map<string, Buffer>();
+  readonly enters = new Map<string, { epoch: number; placement: string; bytes: Buffer }>();
   owner: BackendOwner | undefined;
   parameters = new Map<string, string>();
   pid = 0;

@@ -162,4 +162,17 @@ export const gatewayErrors = specs({
     hint: 'read results as they come, or fetch them in parts with a cursor',
     http: 408,
   },
+  'HP-G409': {
+    sqlstate: '57014',
+    message: 'canceled on request while it waited for its shard',
+    detail: 'Nothing of the transaction has run.',
+    hint: 'run it again when it is wanted',
+    http: 499,
+  },
+  'HP-G410': {
+    sqlstate: '22023',
+    message: 'a setting given when connecting was refused by the shard',
+    hint: 'correct the setting in the connection string; the error before this one names it',
+    http: 400,
+  },
 });

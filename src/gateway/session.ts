@@ -1,0 +1,334 @@
+/**
+ * One client's connection: its state, its input, and what it is told. How a transaction gets a backend and loses it is
+ * in transaction.ts, what the client's messages mean in inbound.ts, and what the backend's do in relay.ts.
+ * States, events and invariants: SPEC.md.
+ */
+import type { Socket } from 'node:net';
+import { HomeportError } from '../base/errors.ts';
+import { parseTenantKey, type TenantParts } from '../base/ids.ts';
+import { limits } from '../base/limits.ts';
+import type { Timer } from '../base/world.ts';
+import { errorResponseOf } from '../pgwire/errorresponse.ts';
+import { FLUSH, Front, readyFrame, Status } from '../pgwire/frames.ts';
+import { FrameInput } from '../pgwire/input.ts';
+import { Expect, type Fake, type OnSkipped } from '../pgwire/replies.ts';
+import type { Statement } from '../pgwire/sql.ts';
+import type { Backend, BackendOwner } from '../shards/backend.ts';
+import type { Pool } from '../shards/pool.ts';
+import type { Identity } from './identity.ts';
+import { abortInBackend, handleFrame, streamLarge } from './inbound.ts';
+import type { Gateway, GatewayUser } from './ports.ts';
+import { relay } from './relay.ts';
+import { NO_SETTINGS, type Settings } from './settings.ts';
+import { type ClientStatement, ClientStatements } from './statements.ts';
+import { abandon, lost, type Route } from './transaction.ts';
+
+/**
+ * idle: no transaction. begun: BEGIN was answered here and nothing has run. seeking: waits for a route or a backend.
+ * attached: a backend runs it. failed: it failed before a backend had it, or with the backend's loss; only its end is
+ * awaited. closed: the client has gone.
+ */
+export type Phase = 'idle' | 'begun' | 'seeking' | 'attached' | 'failed' | 'closed';
+
+/** The transaction at hand; reset when it ends. */
+export class Transaction {
+  /** BEGIN and SET TRANSACTION as the client sent them. */
+  begin: readonly string[] = [];
+  tenant: TenantParts | undefined;
+  route: Route | undefined;
+  /** The shard has let it in; until then nothing of it has run. */
+  entered = false;
+  /** A retreat from a stale route is under way: answers go nowhere. */
+  retreating = false;
+  reroutes = 0;
+  heldSinceMs: number | undefined;
+  /** Session settings that it changes, taken over when it commits. */
+  changes: [name: string, value: string | undefined][] = [];
+  settingsTouched = false;
+  ruined = false;
+  /** Something in it failed: what it changed is gone with it. */
+  failedOnce = false;
+  /** COMMIT AND CHAIN: the next one begins with the same modes. */
+  chain = false;
+
+  /** @param keepBegin for AND CHAIN */
+  reset(keepBegin: boolean): void {
+    if (!keepBegin) {
+      this.begin = [];
+      this.tenant = undefined;
+    }
+    this.route = undefined;
+    this.entered = false;
+    this.retreating = false;
+    this.reroutes = 0;
+    this.heldSinceMs = undefined;
+    if (this.changes.length > 0) this.changes = [];
+    this.settingsTouched = false;
+    this.ruined = false;
+    this.failedOnce = false;
+    this.chain = false;
+  }
+}
+
+export const POOL_MODE_SESSION = 'homeport.pool_mode = session';
+
+export interface SessionStart {
+  readonly gateway: Gateway;
+  readonly socket: Socket;
+  readonly user: GatewayUser;
+  readonly tenant: TenantParts | undefined;
+  readonly settings: Settings;
+  readonly poolMode: 'transaction' | 'session';
+  /** The client is another region's gateway: it says for whom each transaction is. */
+  readonly peer: boolean;
+}
+
+export class Session implements BackendOwner {
+  readonly gateway: Gateway;
+  readonly socket: Socket;
+  readonly peer: boolean;
+  readonly input = new FrameInput();
+  readonly statements: ClientStatements;
+  readonly tx = new Transaction();
+  user: GatewayUser;
+  tenant: TenantParts | undefined;
+  settings: Settings;
+  hops = 0;
+  phase: Phase = 'idle';
+  backend: Backend | undefined;
+  pool: Pool | undefined;
+  /** Why the backend stays with this client, or undefined: it is lent for a transaction only. */
+  pinned: string | undefined;
+  /** The status byte of the last ReadyForQuery. */
+  status: number = Status.idle;
+  /** ReadyForQuery frames that the client still gets. */
+  owed = 0;
+  /** Nothing more is read until the server is ready: what comes next depends on how this ends. */
+  blocked = false;
+  /** After an error in the extended protocol: everything up to the Sync is ignored. */
+  skipping = false;
+  /** The unit being read holds a statement that may end the transaction. */
+  control = false;
+  /** The server takes COPY data. */
+  copyIn = false;
+  /** The unnamed statement has been parsed on this backend in this transaction. */
+  unnamedParsed = false;
+  /** A portal on a statement that is answered here. */
+  virtualPortal: ClientStatement | undefined;
+  /** What the last Bind's statement changes in the session, for when its Execute completes. */
+  boundStatement: Statement | undefined;
+  /** A large frame waits for the shard to let the transaction in. */
+  awaitEntered = false;
+  /** Bytes of a large frame still to be passed on. */
+  streaming = 0;
+  /** A setting from its start was refused: it is hung up on when the server is ready. */
+  doomed = false;
+  /** Why `enter` turned the transaction away, while the backend is being brought back to idle. */
+  retreatedFrom: { readonly sqlstate: string; readonly error: Buffer } | undefined;
+  cancelWait: (() => void) | undefined;
+  onClosed: (() => void) | undefined;
+  private turning = false;
+  private stalled: Timer | undefined;
+
+  constructor(start: SessionStart) {
+    this.gateway = start.gateway;
+    this.socket = start.socket;
+    this.user = start.user;
+    this.tenant = start.tenant;
+    this.settings = start.settings ?? NO_SETTINGS;
+    this.peer = start.peer;
+    this.pinned = start.poolMode === 'session' ? POOL_MODE_SESSION : undefined;
+    this.statements = new ClientStatements(start.gateway.texts);
+  }
+
+  /** Takes over the socket. `leftover`: what came behind the login. */
+  run(leftover: Buffer): void {
+    this.socket.setNoDelay(true);
+    this.socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    this.socket.on('drain', () => this.clientDrained());
+    this.socket.on('error', () => this.socket.destroy());
+    this.socket.on('close', () => this.closed());
+    if (leftover.length > 0) this.receive(leftover);
+    this.socket.resume();
+  }
+
+  get currentTenant(): TenantParts | undefined {
+    return this.tx.tenant ?? this.tenant;
+  }
+
+  private receive(chunk: Buffer): void {
+    if (this.phase === 'closed') return;
+    this.input.add(chunk);
+    this.turn();
+  }
+
+  private get waiting(): boolean {
+    return this.blocked || this.phase === 'seeking' || this.phase === 'closed' || this.tx.retreating;
+  }
+
+  /** Another gateway says for whom the next transaction is. */
+  assume(identity: Identity): void {
+    const user = this.gateway.users.get(identity.user);
+    if (!user) return this.end(new HomeportError('HP-G101', { user: identity.user, tenant: identity.tenant }));
+    this.user = user;
+    this.tenant = identity.tenant === undefined ? undefined : parseTenantKey(identity.tenant);
+    this.settings = new Map(identity.settings);
+    this.hops = identity.hops;
+    if (identity.poolMode === 'session') this.pinned ??= POOL_MODE_SESSION;
+    this.gateway.counters.forwarded++;
+  }
+
+  /** Not entered and too much sent ahead to be kept for a re-send: wait for the shard's word. */
+  private get mustSeeEntered(): boolean {
+    if (this.phase !== 'attached' || this.tx.entered) return false;
+    return this.awaitEntered || this.input.markedBytes > limits.resendBytes;
+  }
+
+  /** Reads as many of the client's frames as can be handled now, and sends what came of them, in one write each way. */
+  turn(): void {
+    if (this.turning) return;
+    this.turning = true;
+    try {
+      while (!this.waiting && !this.mustSeeEntered && this.step());
+    } finally {
+      this.turning = false;
+    }
+    this.endTurn();
+  }
+
+  private step(): boolean {
+    if (this.streaming > 0) return streamLarge(this);
+    const found = this.input.next(limits.frameBytes);
+    if (found === 'none') return false;
+    if (found === 'invalid') {
+      this.end(new HomeportError('HP-G404', { why: 'a frame with an impossible length' }));
+      return false;
+    }
+    try {
+      return handleFrame(this, found);
+    } catch (error) {
+      if (!(error instanceof HomeportError)) throw error;
+      if (this.phase === 'attached') abortInBackend(this, errorResponseOf(error));
+      else this.failUnit(errorResponseOf(error));
+      return true;
+    }
+  }
+
+  private endTurn(): void {
+    const { toBackend, toClient } = this.gateway;
+    if (this.backend && this.phase === 'attached') {
+      this.flushBackend(this.backend);
+    } else toBackend.discard();
+    if (this.phase !== 'closed') toClient.flush(this.socket);
+    else toClient.discard();
+    if (this.waiting && this.input.bytes > limits.clientAheadBytes) this.socket.pause();
+    else if (this.socket.isPaused() && !this.backlogged) this.socket.resume();
+  }
+
+  private get backlogged(): boolean {
+    return (this.backend?.stream.writableLength ?? 0) > limits.writeBacklogBytes;
+  }
+
+  private flushBackend(backend: Backend): void {
+    const { toBackend } = this.gateway;
+    if (!toBackend.empty) {
+      // The server keeps `enter`'s answer back until something makes it flush.
+      if (!this.tx.entered && !backend.replies.endsFlushed) toBackend.add(FLUSH);
+      toBackend.flush(backend.stream);
+    }
+    if (this.backlogged) this.socket.pause();
+  }
+
+  /** One of our own answers, in its place behind what the backend still owes. */
+  reply(bytes: Buffer, undo?: ClientStatement): void {
+    const owing = this.backend?.replies;
+    if (owing && owing.length > 0) owing.push(Expect.fake, { bytes, undo } satisfies Fake);
+    else this.gateway.toClient.add(bytes);
+  }
+
+  replyReady(): void {
+    this.reply(readyFrame(this.status));
+  }
+
+  /**
+   * The unit at hand (a simple query, or everything to the next Sync) can't run. Only while no backend works on it.
+   * In a transaction block it fails the block, as a server's error would.
+   */
+  failUnit(error: Buffer): void {
+    this.gateway.counters.refusals++;
+    this.reply(error);
+    if (this.phase !== 'attached') {
+      this.phase = this.tx.begin.length > 0 ? 'failed' : 'idle';
+      this.status = this.phase === 'failed' ? Status.failed : Status.idle;
+      if (this.phase === 'idle') this.tx.reset(false);
+    }
+    const found = this.input.next(limits.frameBytes);
+    if (found === 'frame' && this.input.type === Front.query && !this.skipping) {
+      this.input.advance();
+      this.replyReady();
+    } else this.skipping = true;
+  }
+
+  /** Says why, and hangs up. */
+  end(error: HomeportError): void {
+    if (this.phase === 'closed') return;
+    this.gateway.toClient.add(errorResponseOf(error, 'FATAL'));
+    this.gateway.toClient.flush(this.socket);
+    this.socket.destroySoon();
+    this.closed();
+  }
+
+  private closed(): void {
+    if (this.phase === 'closed') return;
+    abandon(this);
+    this.phase = 'closed';
+    this.stalled?.cancel();
+    this.statements.clear();
+    this.onClosed?.();
+  }
+
+  /** An entry of the reply queue that an error made void. */
+  readonly skipped: OnSkipped = (kind, extra) => {
+    // casts: what inbound.ts pushes with these kinds
+    if (kind === Expect.fake) {
+      const undo = (extra as Fake).undo as ClientStatement | undefined;
+      if (undo) this.statements.undo(undo);
+    } else if (kind === Expect.parse || kind === Expect.silentParse) {
+      const statement = extra as ClientStatement;
+      this.backend?.statements.forget(statement.text);
+      if (kind === Expect.parse) this.statements.undo(statement);
+    }
+  };
+
+  // ---- BackendOwner
+
+  fromBackend(chunk: Buffer): void {
+    relay(this, chunk);
+  }
+
+  backendGone(why: string): void {
+    lost(this, why);
+  }
+
+  backendDrained(): void {
+    if (this.socket.isPaused() && !this.waiting) this.socket.resume();
+  }
+
+  // ---- a slow client
+
+  /** What was written to the client is still under way: let the backend wait, but not for ever. */
+  clientBacklog(): void {
+    if (this.socket.writableLength <= limits.writeBacklogBytes || !this.backend) return;
+    this.backend.pauseReading();
+    this.stalled ??= this.gateway.world.clock.after(limits.stalledClientMs, () => {
+      this.gateway.log.warn({ code: 'HP-G408', user: this.user.name }, 'client stalled');
+      this.socket.destroy();
+    });
+  }
+
+  private clientDrained(): void {
+    this.stalled?.cancel();
+    this.stalled = undefined;
+    this.backend?.resumeReading();
+  }
+}
