@@ -11,7 +11,8 @@ import { type Cell, type Measurement, measure } from './lib/load.ts';
 import { type BenchOptions, readOptions, USAGE } from './lib/options.ts';
 import { type Result, renderIdle, renderTable, toRows } from './lib/report.ts';
 import { checkpoint, type Shard, startShard } from './lib/shard.ts';
-import { startTarget, type Target } from './lib/targets.ts';
+import type { Target } from './lib/target.ts';
+import { startTarget } from './lib/targets.ts';
 import { findTool } from './lib/tools.ts';
 
 /** As many as two small cores keep busy; the same for both proxies. */

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import type { Target } from './targets.ts';
+import type { Target } from './target.ts';
 
 /** For `poll`: true once a login and a query went well. */
 export async function canConnect(target: Target): Promise<true | undefined> {

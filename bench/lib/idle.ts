@@ -5,7 +5,7 @@ import { Intake } from '../../src/pgwire/handshake-intake.ts';
 import { NONCE_BYTES, SCRAM, ScramClient } from '../../src/pgwire/scram.ts';
 import { ClientKeyCache } from '../../src/pgwire/scram-keys.ts';
 import { residentBytes } from './process-cost.ts';
-import type { Target } from './targets.ts';
+import type { Target } from './target.ts';
 
 /** How many log in at the same time. */
 const LOGINS_AT_ONCE = 50;

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { Mode, Script } from './options.ts';
 import { cpuMicros } from './process-cost.ts';
 import type { Shard } from './shard.ts';
-import type { Target } from './targets.ts';
+import type { Target } from './target.ts';
 import { findTool } from './tools.ts';
 
 const run = promisify(execFile);

@@ -7,7 +7,7 @@ import { endProcess, startChild } from '../../src/devcluster/process.ts';
 import { ownedDirectory, postgresUser } from '../../src/devcluster/user.ts';
 import { canConnect } from './connect.ts';
 import { BENCH_USER } from './shard.ts';
-import type { Place, Target } from './targets.ts';
+import type { Place, Target } from './target.ts';
 import { atLeast, findTool, PGBOUNCER_PREPARED } from './tools.ts';
 
 function configuration({ shard, backends, idle }: Place, port: number, directory: string, prepared: boolean): string {

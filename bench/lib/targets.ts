@@ -1,37 +1,9 @@
 /** What is compared: ways to the same Postgres. */
 import { startHomeport } from './homeport.ts';
-import type { Mode, TargetName } from './options.ts';
+import type { TargetName } from './options.ts';
 import { startPgbouncer } from './pgbouncer.ts';
-import { BENCH_USER, type Shard } from './shard.ts';
-
-/** Where and how large a target is built. */
-export interface Place {
-  readonly shard: Shard;
-  /** For its files; is removed at the end. */
-  readonly directory: string;
-  readonly scale: number;
-  /** Backends that a proxy may open. */
-  readonly backends: number;
-  /** Idle clients that it must be able to hold, beside the busy ones. */
-  readonly idle: number;
-}
-
-export interface Target {
-  readonly name: TargetName;
-  readonly label: string;
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
-  readonly user: string;
-  readonly password: string;
-  /** PGOPTIONS */
-  readonly options: string;
-  /** The root of the proxy's processes; undefined where there is no proxy. */
-  readonly proxyPid: number | undefined;
-  /** Why this target has no figure in a mode; undefined when it has. */
-  leavesOut(mode: Mode): string | undefined;
-  stop(): Promise<void>;
-}
+import { BENCH_USER } from './shard.ts';
+import type { Place, Target } from './target.ts';
 
 function direct({ shard }: Place): Target {
   return {
