@@ -102,7 +102,7 @@ export function resolveSettings(written: Partial<Settings>, via: Resolver): Part
     shards: shards && resolveShards('shards', shards, via, () => ({})),
     regions: regions as Config['regions'] | undefined,
     remoteShards: remoteShards && resolveShards('remoteShards', remoteShards, via, regionOf),
-    domains: domains && ({ [DEFAULT_DOMAIN]: 'all', ...domains } as Config['domains']),
+    domains: domains && ({ [DEFAULT_DOMAIN]: 'all', ...domains } as Config['domains']), // cast: as above
     stateDir: stateDir === undefined ? undefined : resolve(via.baseDir, stateDir),
     users,
     limits,
