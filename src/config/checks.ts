@@ -34,6 +34,7 @@ const ownRegion = check(['region', 'regions'], ({ region, regions }, report) => 
   const known = Object.keys(regions);
   if (!known.includes(region)) {
     report(['region'], unknownRegion(region, known), `add regions.${region}, or name one of the others`);
+    return;
   }
   for (const [name, { peers }] of Object.entries(regions)) {
     if (name === region || peers.length > 0) continue;
@@ -42,7 +43,8 @@ const ownRegion = check(['region', 'regions'], ({ region, regions }, report) => 
   }
 });
 
-const ownShards = check(['region', 'shards'], ({ region, shards }, report) => {
+const ownShards = check(['region', 'regions', 'shards'], ({ region, regions, shards }, report) => {
+  if (!Object.hasOwn(regions, region)) return; // said by ownRegion, and what follows from it would only be noise
   for (const id of Object.keys(shards)) {
     if (regionOfShard(id) === region) continue;
     report(

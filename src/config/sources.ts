@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { LineCounter, parse, parseDocument } from 'yaml';
 import { HomeportError } from '../base/errors.ts';
 import { didYouMean } from '../base/suggest.ts';
+import { parseHostPort } from './forms.ts';
 import { type Outline, outlineAt, step, wholeOutline } from './outline.ts';
 
 export type Tree = { [key: string]: unknown };
@@ -119,9 +120,17 @@ function pathOf(node: Outline | undefined, parts: readonly string[], existing: u
   return [parts.join('-').toLowerCase()];
 }
 
+/** Every variable whose name is fixed: sections and settings, without the entries of maps. */
+function knownVariables(node: Outline, prefix = 'HOMEPORT'): string[] {
+  return Object.entries(node.properties ?? {}).flatMap(([name, inner]) => {
+    const variable = [prefix, ...words(name)].join('_');
+    return [variable, ...knownVariables(inner, variable)];
+  });
+}
+
 /** A slip of the finger is refused; a variable like none of ours may belong to someone else and is left alone. */
 function unknownVariable(variable: string): HomeportError | undefined {
-  const known = Object.keys(wholeOutline().properties ?? {}).map(name => `HOMEPORT_${words(name).join('_')}`);
+  const known = knownVariables(wholeOutline());
   const suggestion = didYouMean(variable, known);
   const isInSection = known.some(name => variable.startsWith(`${name}_`));
   return suggestion || isInSection ? new HomeportError('HP-C110', { path: variable, suggestion }) : undefined;
@@ -147,10 +156,11 @@ export function applyEnvironment(tree: Tree, env: NodeJS.ProcessEnv, origins: Or
 
 /** A value on the command line or in a variable: YAML where it is some, the plain text otherwise. */
 export function parseValue(text: string): unknown {
+  if (parseHostPort(text)) return text; // `[::1]:5432` would be a mapping, and `1:30` a number of the sexagesimal kind
   try {
     return parse(text, { prettyErrors: false, logLevel: 'silent' });
   } catch {
-    return text; // not YAML (`[::1]:5432`, `*`): text, and the schema judges it
+    return text; // not YAML (`*`): text, and the schema judges it
   }
 }
 
