@@ -58,6 +58,8 @@ export interface ClusterOptions {
   readonly launcher?: Launcher;
   readonly env?: NodeJS.ProcessEnv;
   readonly onProgress?: (text: string) => void;
+  /** Aborted while it still starts: everything is stopped in order, and the start fails. */
+  readonly signal?: AbortSignal;
   readonly world: World;
 }
 

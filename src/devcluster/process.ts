@@ -6,7 +6,7 @@
  *   Where that does not exist, the next start ends what the state files name.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { type Clock, poll } from '../base/world.ts';
 import type { RunAs } from './user.ts';
 
@@ -157,6 +157,8 @@ export interface Exit {
 
 export interface Child {
   readonly identity: ProcessIdentity;
+  /** Where its part of the log begins. */
+  readonly logOffset: number;
   readonly process: ChildProcess;
   /** Resolves once, when it has ended and its end was collected. */
   readonly exited: Promise<Exit>;
@@ -175,6 +177,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   }
   const [command = options.command, ...args] = [...prefix, options.command, ...options.args];
   const log = openSync(options.logFile, 'a', 0o600);
+  const logOffset = fstatSync(log).size;
   try {
     const child = spawn(command, args, {
       detached: true,
@@ -184,7 +187,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       stdio: options.ipc ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
       serialization: 'advanced',
     });
-    const handle = await started(child);
+    const handle = await started(child, logOffset);
     options.onProcess?.(handle.identity);
     return handle;
   } finally {
@@ -192,7 +195,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   }
 }
 
-function started(child: ChildProcess): Promise<Child> {
+function started(child: ChildProcess, logOffset: number): Promise<Child> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('spawn', () => {
@@ -205,7 +208,7 @@ function started(child: ChildProcess): Promise<Child> {
       });
       // one that ended within this instant still has a start time: it is a zombie until its exit is collected
       const startedAt = isLinux ? (readStat(pid)?.startedAt ?? '') : (identify(pid)?.startedAt ?? '');
-      const handle: Child = { identity: { pid, startedAt }, process: child, exited, exit: undefined };
+      const handle: Child = { identity: { pid, startedAt }, logOffset, process: child, exited, exit: undefined };
       resolve(handle);
     });
   });

@@ -1,9 +1,8 @@
 /** The `homeport serve` of one region: started like any other child, ready when it says so in its log. */
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
-import { logTail } from './files.ts';
+import { logTail, readFrom } from './files.ts';
 import { processUnit, type Unit } from './launcher.ts';
 import { endProcess, type ProcessIdentity, startChild } from './process.ts';
 
@@ -21,31 +20,19 @@ export interface ServeOptions {
   readonly world: World;
 }
 
-/** What the file has beyond `offset`: earlier starts wrote there too. */
-function readFrom(file: string, offset: number): string {
-  const handle = openSync(file, 'r');
-  try {
-    const bytes = Buffer.alloc(Math.max(0, statSync(file).size - offset));
-    return bytes.toString('utf8', 0, readSync(handle, bytes, 0, bytes.length, offset));
-  } finally {
-    closeSync(handle);
-  }
-}
-
 /**
  * Waits for the line `{"ready":true,…}` on its standard output, which goes to the log.
  * @throws HP-L124 with the end of the log.
  */
 export async function startServe(options: ServeOptions): Promise<Unit> {
   const { region, configFile, logFile, env, onProcess, world } = options;
-  const offset = existsSync(logFile) ? statSync(logFile).size : 0;
   const main = fileURLToPath(new URL('../../bin/homeport.mjs', import.meta.url));
   const args = [main, 'serve', '--config', configFile];
   const child = await startChild({ command: process.execPath, args, env, logFile, deathSignal: 'TERM', onProcess });
   const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: DRAIN_LIMIT_MS }]);
   const state = () => {
     if (child.exit) return 'ended' as const;
-    return READY_LINE.test(readFrom(logFile, offset)) ? ('ready' as const) : undefined;
+    return READY_LINE.test(readFrom(logFile, child.logOffset)) ? ('ready' as const) : undefined;
   };
   const outcome = await poll(world.clock, state, { everyMs: 20, limitMs: START_LIMIT_MS });
   if (outcome !== 'ready') {

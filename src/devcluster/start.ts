@@ -1,6 +1,7 @@
 /** Brings a cluster up: lock, leftovers, ports, secrets, configuration, then the processes, as parallel as they allow. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { World } from '../base/world.ts';
 import { buildVerifier } from '../pgwire/scram-keys.ts';
 import { Cluster, type ClusterOptions, type RegionAddresses, settleAll } from './cluster.ts';
 import { serveControl } from './control-server.ts';
@@ -99,6 +100,21 @@ async function bringUp(cluster: Cluster, options: ClusterOptions): Promise<void>
 }
 
 /**
+ * Ends what a launcher that was killed has left running in a directory where none runs now.
+ * @returns the names of what was still there.
+ */
+export async function cleanUp(dir: string, world: World): Promise<string[]> {
+  if (!existsSync(dir)) return [];
+  const places = new Places(dir, postgresUser());
+  const unlock = lockDirectory(places.dir, places.controlSocket, places.log('launcher'));
+  try {
+    return await endLeftovers(places.processesDir(), world.clock);
+  } finally {
+    unlock();
+  }
+}
+
+/**
  * Starts, or starts again, the cluster of a directory. Everything that was begun is ended again when it fails.
  * @throws HP-L120 when one runs there already; otherwise what its parts throw, each with its remedy.
  */
@@ -112,11 +128,17 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     unlock();
     throw error;
   }
+  // whoever aborts hears of a failed stop through the same promise, below
+  const abort = () => void cluster.stop().catch(() => undefined);
+  options.signal?.addEventListener('abort', abort);
   try {
+    options.signal?.throwIfAborted();
     await bringUp(cluster, options);
   } catch (error) {
     await cluster.stop();
     throw error;
+  } finally {
+    options.signal?.removeEventListener('abort', abort);
   }
   return cluster;
 }

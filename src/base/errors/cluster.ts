@@ -71,13 +71,13 @@ export const clusterErrors = specs({
     sqlstate: '55000',
     message: 'no cluster runs in {dir}',
     hint: 'start one: homeport dev --detach',
-    http: 409,
+    http: 404,
   },
   'HP-L122': {
     sqlstate: '22023',
     message: 'the cluster has no {what} "{name}"',
     hint: 'choose one of: {choices}',
-    http: 400,
+    http: 404,
   },
   'HP-L123': {
     sqlstate: '55000',
@@ -121,5 +121,11 @@ export const clusterErrors = specs({
     message: 'the cluster in {dir} is being stopped',
     hint: 'start it again with: homeport dev',
     http: 409,
+  },
+  'HP-L130': {
+    sqlstate: '58000',
+    message: 'the cluster in {dir} did not get ready in the background',
+    hint: 'read {logFile}, or start it in the foreground to see why: homeport dev --dir {dir}',
+    http: 500,
   },
 });
