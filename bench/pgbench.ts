@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { arch, availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describe } from '../src/base/errors.ts';
 import { ownedDirectory, postgresUser } from '../src/devcluster/user.ts';
 import { type IdleCost, measureIdle } from './lib/idle.ts';
 import { type Cell, type Measurement, measure } from './lib/load.ts';
@@ -111,6 +112,6 @@ async function main(): Promise<number> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  say(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  say(`bench: ${describe(error)}`);
   process.exitCode = 1;
 }
