@@ -12,5 +12,9 @@ export interface CommandRow {
 
 export const commandRows: readonly CommandRow[] = [
   { commands: { config: 'check, print and describe the configuration' }, load: () => import('./config.ts') },
+  {
+    commands: { dev: 'run three regions on this machine: Postgres, NATS and Homeport, with links that can fail' },
+    load: () => import('./dev.ts'),
+  },
   { commands: { errors: 'what an error code means and what to do next' }, load: () => import('./errors.ts') },
 ];

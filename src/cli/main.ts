@@ -46,14 +46,14 @@ function createProgram({ out, err }: Surroundings): Command {
     .exitOverride();
 }
 
-/** The command that was typed, if it is one of ours: the first word that is one. Options before it may have values. */
+/** Global flags whose value is the next word: a file called `dev` is not the command. */
+const VALUED = new Set(['-c', '--config', '--set']);
+
+/** The command that was typed, if it is one of ours: the first word that is neither a flag nor a flag's value. */
 function chosenRow(rows: readonly CommandRow[], argv: readonly string[]): CommandRow | undefined {
-  const words = argv[0] === 'help' ? argv.slice(1) : argv;
-  for (const word of words) {
-    const row = rows.find(({ commands }) => Object.hasOwn(commands, word));
-    if (row) return row;
-  }
-  return undefined;
+  const words = argv.filter((word, i) => !word.startsWith('-') && !VALUED.has(argv[i - 1] ?? ''));
+  const name = words[0] === 'help' ? words[1] : words[0];
+  return rows.find(({ commands }) => name !== undefined && Object.hasOwn(commands, name));
 }
 
 function usageExitCode(error: CommanderError): number {

@@ -27,7 +27,15 @@ describe('the command line', () => {
   });
 
   test('loads the command that was typed, alone, wherever its flags stand', async () => {
-    for (const argv of [['two'], ['--json', 'two'], ['-c', 'x.yaml', 'two'], ['two', '--json'], ['help', 'two']]) {
+    for (const argv of [
+      ['two'],
+      ['--json', 'two'],
+      ['-c', 'x.yaml', 'two'],
+      ['-c', 'one', 'two'],
+      ['--set', 'one', 'two'],
+      ['two', '--json'],
+      ['help', 'two'],
+    ]) {
       const loaded: string[] = [];
       const rows = [
         commandRow('one', quietly, () => loaded.push('one')),

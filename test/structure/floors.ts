@@ -8,6 +8,7 @@ export const floors: Readonly<Record<string, number>> = {
   observe: 1,
   pgwire: 1,
   bus: 1,
+  migrations: 1, // stands beside src/: what a shard contains, used by shards/
   directory: 2,
   shards: 2,
   replication: 3,
@@ -38,7 +39,11 @@ export function targetOf(source: Source, specifier: string): string | undefined 
 }
 
 function folderOf(path: string): string | undefined {
-  return /^src\/([^/]+)\//.exec(path)?.[1];
+  return path.startsWith('migrations/') ? 'migrations' : /^src\/([^/]+)\//.exec(path)?.[1];
+}
+
+function isProduct(path: string): boolean {
+  return path.startsWith('src/') || path.startsWith('migrations/');
 }
 
 function isAllowedUp(from: string, to: string): boolean {
@@ -48,7 +53,7 @@ function isAllowedUp(from: string, to: string): boolean {
 function whyNot(from: string, to: string): string | undefined {
   const fromFolder = folderOf(from);
   const toFolder = folderOf(to);
-  if (!to.startsWith('src/')) return `${to} is outside src/`;
+  if (!isProduct(to)) return `${to} is no part of the product`;
   if (fromFolder === toFolder) return undefined;
   const fromFloor = fromFolder === undefined ? ROOT_FLOOR : (floors[fromFolder] ?? ROOT_FLOOR);
   const toFloor = toFolder === undefined ? ROOT_FLOOR : (floors[toFolder] ?? ROOT_FLOOR);
@@ -61,7 +66,7 @@ function whyNot(from: string, to: string): string | undefined {
 export function checkFloors(tree: Tree): Violation[] {
   const violations: Violation[] = [];
   for (const source of tree.values()) {
-    if (!source.path.startsWith('src/')) continue;
+    if (!isProduct(source.path)) continue;
     const folder = folderOf(source.path);
     if (folder === undefined ? !rootFiles.includes(source.path) : floors[folder] === undefined) {
       const message = folder === undefined ? `only ${rootFiles.join(', ')} stand there` : `${folder}/ has no floor`;

@@ -23,6 +23,8 @@ describe('the floors', () => {
       'src/shards/b.ts': '',
       'src/base/d.ts': '',
       'src/compose.ts': "import './gateway/a.ts';",
+      'src/shards/migrate.ts': "import '../../migrations/0001-a.ts';",
+      'migrations/0001-a.ts': "import '../src/base/d.ts';",
     };
     expect(check(files)).toEqual([]);
   });
@@ -34,6 +36,7 @@ describe('the floors', () => {
     ['upwards by import()', 'src/pgwire/a.ts', "export const f = () => import('../gateway/b.ts');"],
     ['upwards by re-export', 'src/base/a.ts', "export { x } from '../bus/b.ts';\nexport const y = 1;"],
     ['to what wires everything', 'src/cli/a.ts', "import '../compose.ts';"],
+    ['from a migration upwards', 'migrations/0001-a.ts', "import '../src/shards/b.ts';"],
     ['out of src', 'src/cli/a.ts', "import '../../test/x.ts';"],
     ['from the client to anything but base', 'src/client/a.ts', "import '../pgwire/b.ts';"],
   ])('refuse an import %s', (_, path, text) => {
