@@ -5,7 +5,7 @@
 import { hkdfSync } from 'node:crypto';
 
 /** What a derived key is for. `role:<name>` is the password of an application role on the shards. */
-export type KeyUse = 'shard-signing' | 'peer-auth' | `role:${string}`;
+export type KeyUse = 'shard-signing' | 'peer-auth' | 'scram-mock' | `role:${string}`;
 
 /** @returns 32 bytes. The same secret and use give the same key in every process. */
 export function deriveKey(clusterSecret: Buffer, use: KeyUse): Buffer {

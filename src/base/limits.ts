@@ -35,6 +35,12 @@ export const limits = {
   backendStatements: 500,
   /** `enter` messages kept ready on one backend (some 300 bytes each); all are made anew beyond it. */
   backendEnters: 512,
+  /** The longest pause before a worker that keeps dying is started again. */
+  workerRestartMs: 5_000,
+  /** How long a worker may take to answer a question about itself. */
+  workerReportMs: 1_000,
+  /** How long running transactions may go on when the gateway is told to end. */
+  drainMs: 10_000,
   /** Re-routes of one transaction that has run nothing before the client is told (each waits for the directory). */
   rerouteAttempts: 64,
   /** How long a transaction is held while its home changes. */

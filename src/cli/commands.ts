@@ -11,6 +11,7 @@ export interface CommandRow {
 }
 
 export const commandRows: readonly CommandRow[] = [
+  { commands: { serve: 'run the gateway of one region' }, load: () => import('./serve.ts') },
   { commands: { config: 'check, print and describe the configuration' }, load: () => import('./config.ts') },
   {
     commands: { dev: 'run three regions on this machine: Postgres, NATS and Homeport, with links that can fail' },

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { HomeportError } from '../base/errors.ts';
 import type { World } from '../base/world.ts';
+import type { ConfigSources } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import type { Logger } from '../observe/log.ts';
 import { Output, type Sink } from './output.ts';
@@ -60,20 +61,21 @@ export class Cli {
     return named || CONFIG_FILES.find(file => existsSync(file));
   }
 
-  /** @throws ConfigError (HP-C101), HP-C102, HP-C103, HP-C202 */
-  async config(extra: Readonly<Record<string, unknown>> = {}): Promise<Config> {
-    const { loadConfig } = await import('../config/load.ts');
+  /** Where the configuration comes from: what another process needs to read the same one. */
+  async sources(extra: Readonly<Record<string, unknown>> = {}): Promise<ConfigSources> {
     const { parseValue } = await import('../config/sources.ts');
     const flags = (this.options.set ?? []).map(text => {
       const equals = text.indexOf('=');
       if (equals < 1) throw new HomeportError('HP-C202', { text });
       return [text.slice(0, equals), parseValue(text.slice(equals + 1))] as const;
     });
-    return loadConfig({
-      file: this.configFile(),
-      env: this.env,
-      overrides: { ...Object.fromEntries(flags), ...extra },
-    });
+    return { file: this.configFile(), env: this.env, overrides: { ...Object.fromEntries(flags), ...extra } };
+  }
+
+  /** @throws ConfigError (HP-C101), HP-C102, HP-C103, HP-C202 */
+  async config(extra: Readonly<Record<string, unknown>> = {}): Promise<Config> {
+    const { loadConfig } = await import('../config/load.ts');
+    return loadConfig(await this.sources(extra));
   }
 
   /** A logger that leaves standard output to the command's result. */

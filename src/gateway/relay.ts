@@ -52,8 +52,11 @@ export function relay(s: Session, chunk: Buffer): void {
 
 function conclude({ s, outcome }: Pass): void {
   if (outcome === 'desynchronised') return outOfStep(s);
-  if (outcome === 'finished') release(s);
-  else if (outcome === 'retreated') retreated(s);
+  if (outcome === 'finished') {
+    release(s);
+    if (s.gateway.draining && s.phase === 'idle') return s.end(new HomeportError('HP-G401'));
+  }
+  if (outcome === 'retreated') retreated(s);
   s.turn();
 }
 

@@ -269,6 +269,11 @@ export class Session implements BackendOwner {
     } else this.skipping = true;
   }
 
+  /** The gateway goes: this session may finish the transaction that it is in. */
+  drain(): void {
+    if (this.phase === 'idle' && this.input.bytes === 0) this.end(new HomeportError('HP-G401'));
+  }
+
   /** Says why, and hangs up. */
   end(error: HomeportError): void {
     if (this.phase === 'closed') return;

@@ -53,6 +53,8 @@ export interface PoolOptions {
   /** Runs on each new connection before anybody gets it; rejects to have it thrown away. */
   readonly prepare: (backend: Backend) => Promise<void>;
   readonly limits: PoolLimits;
+  /** All users share the connections (those to other gateways); otherwise each logs in as itself. */
+  readonly shared: boolean;
   readonly context: BackendContext;
 }
 
@@ -78,6 +80,10 @@ export class Pool {
     return { idle: this.idleCount, busy: this.loans.size, opening: this.opening, waiting: this.waiters.length };
   }
 
+  private stackOf(user: string): string {
+    return this.options.shared ? '' : user;
+  }
+
   private within(tenant: string | undefined, user: string): boolean {
     const { perTenant, perUser } = this.options.limits;
     if ((this.byUser.get(user) ?? 0) >= perUser) return false;
@@ -91,7 +97,7 @@ export class Pool {
   }
 
   private lendIdle(loan: Loan): Backend | undefined {
-    const stack = this.idle.get(loan.user);
+    const stack = this.idle.get(this.stackOf(loan.user));
     for (;;) {
       const backend = stack?.pop();
       if (!backend) return undefined;
@@ -156,8 +162,8 @@ export class Pool {
 
   /** Opens a connection for this user if there is room, or makes room. False: none can be had now. */
   private openFor(user: string): boolean {
-    const waitingForUser = this.waiters.filter(waiter => !waiter.cancelled && waiter.borrower.user === user).length;
-    if (this.opening >= waitingForUser) return true;
+    const wanting = this.waiters.filter(waiter => !waiter.cancelled).length;
+    if (this.opening >= wanting) return true;
     if (this.loans.size + this.idleCount + this.opening >= this.options.limits.max && !this.evictOther(user))
       return false;
     this.opening++;
@@ -187,7 +193,7 @@ export class Pool {
 
   private evictOther(user: string): boolean {
     for (const [other, stack] of this.idle) {
-      if (other === user) continue;
+      if (other === this.stackOf(user)) continue;
       const victim = stack.shift();
       if (!victim) continue;
       this.idleCount--;
@@ -199,7 +205,9 @@ export class Pool {
 
   /** A connection that could not be opened costs the first who waited for it; the others try again. */
   private refuseOne(user: string, cause: unknown): void {
-    const at = this.waiters.findIndex(waiter => !waiter.cancelled && waiter.borrower.user === user);
+    const at = this.waiters.findIndex(
+      waiter => !waiter.cancelled && this.stackOf(waiter.borrower.user) === this.stackOf(user),
+    );
     const [waiter] = at < 0 ? [] : this.waiters.splice(at, 1);
     const error =
       cause instanceof HomeportError ? cause : new HomeportError('HP-G301', { target: this.name, why: String(cause) });
@@ -211,9 +219,10 @@ export class Pool {
     if (this.closed || backend.gone !== undefined) {
       backend.destroy('no longer needed');
     } else {
-      const stack = this.idle.get(user);
+      const key = this.stackOf(user);
+      const stack = this.idle.get(key);
       if (stack) stack.push(backend);
-      else this.idle.set(user, [backend]);
+      else this.idle.set(key, [backend]);
       this.idleCount++;
     }
     if (this.waiters.length > 0) this.serve();

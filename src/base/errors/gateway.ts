@@ -29,7 +29,7 @@ export const gatewayErrors = specs({
   'HP-G105': {
     sqlstate: '3D000',
     message: 'database "{database}" is not served here',
-    hint: 'connect to database "app"',
+    hint: 'connect to database "{served}"',
     http: 404,
   },
   'HP-G106': {
@@ -43,6 +43,12 @@ export const gatewayErrors = specs({
     message: 'this session is pinned to {shard} ({why}) and tenant {tenant} lives on {home}',
     hint: 'open another connection for that tenant, or release what pins this one (UNLISTEN, DEALLOCATE, unlock) and reconnect',
     http: 409,
+  },
+  'HP-G108': {
+    sqlstate: '22023',
+    message: 'two tenants were given: {inName} in the user name and {given} in the options',
+    hint: 'give one of them',
+    http: 400,
   },
   'HP-G201': {
     sqlstate: '53300',

@@ -1,0 +1,116 @@
+/**
+ * `homeport serve`: the process tree of one region. The parent holds the workers and the status page; each worker is a
+ * gateway of its own on the same port.
+ */
+import { fileURLToPath } from 'node:url';
+import { describe } from './base/errors.ts';
+import { limits } from './base/limits.ts';
+import { realWorld, type World } from './base/world.ts';
+import { loadConfig } from './config/load.ts';
+import type { Config } from './config/schema.ts';
+import { type FromWorker, type ToWorker, Workers } from './gateway/workers.ts';
+import { type StatusSource, serveStatus } from './http/status.ts';
+import { createLogger, type Logger } from './observe/log.ts';
+import { Metrics, mergeSnapshots } from './observe/metrics.ts';
+
+export interface Serving {
+  readonly pg: number;
+  readonly peer: number;
+  readonly http: number;
+  /** Drains and ends. Resolves when nothing of it runs any more. */
+  stop(): Promise<void>;
+}
+
+function statusOf(config: Config, workers: Workers): StatusSource {
+  const own = new Metrics({ region: config.region }).withProcessMetrics();
+  own.observed({ name: 'workers', help: 'Gateway processes that run.' }, () => workers.alive);
+  return {
+    async readiness() {
+      const reports = await workers.reports();
+      const missing = config.workers - reports.length;
+      return missing > 0 ? [`${missing} of ${config.workers} workers do not answer`] : [];
+    },
+    async metrics() {
+      const reports = await workers.reports();
+      return mergeSnapshots([await own.snapshot(), ...reports.map(report => report.metrics)]).metrics();
+    },
+    about: () => ({ name: 'homeport', cluster: config.cluster.name, region: config.region, listen: config.listen.pg }),
+  };
+}
+
+/** @param args what a worker needs to read the same configuration again. */
+export async function serve(config: Config, args: readonly string[], world: World, log: Logger): Promise<Serving> {
+  const entry = fileURLToPath(import.meta.url);
+  const workers = new Workers({ count: config.workers, entry, args, world, log });
+  const { pg, peer } = await workers.start();
+  const { server, port: http } = await serveStatus(config.listen.http, statusOf(config, workers));
+  log.info({ region: config.region, pg, peer, http, workers: config.workers }, 'serving');
+  return {
+    pg,
+    peer,
+    http,
+    async stop() {
+      await workers.stop();
+      server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+// ---- a worker's process
+
+interface WorkerArguments {
+  readonly worker: number;
+  readonly file: string | undefined;
+  readonly overrides: Record<string, unknown>;
+}
+
+/** The parent's own words, not a person's: `--config <file> --overrides <json> --worker <n>`. */
+function workerArguments(argv: readonly string[]): WorkerArguments {
+  const after = (flag: string) => {
+    const at = argv.indexOf(flag);
+    return at < 0 ? undefined : argv[at + 1];
+  };
+  const overrides = JSON.parse(after('--overrides') ?? '{}') as Record<string, unknown>; // cast: written by `serve`
+  return { worker: Number(after('--worker')), file: after('--config'), overrides };
+}
+
+const say = (message: FromWorker) => process.send?.(message);
+
+async function runWorker(argv: readonly string[]): Promise<void> {
+  const { worker, file, overrides } = workerArguments(argv);
+  const config = loadConfig({ ...(file === undefined ? {} : { file }), env: process.env, overrides });
+  const log = createLogger({ level: config.log.level, component: `gateway-${worker}` });
+  const { composeWorker } = await import('./compose.ts');
+  const passCancel = (to: number, pid: number, key: Buffer) => {
+    say({ kind: 'cancel', worker: to, pid, key: key.toString('hex') });
+  };
+  const parts = await composeWorker({ config, worker, world: realWorld, log, passCancel });
+  let ending = false;
+  const end = async () => {
+    if (ending) return;
+    ending = true;
+    const cut = await parts.server.drain(limits.drainMs);
+    if (cut > 0) log.warn({ cut }, 'sessions were cut: their transactions did not end in time');
+    await parts.close();
+    process.exit(0);
+  };
+  const hear = (message: ToWorker) => {
+    if (message.kind === 'cancel') parts.server.cancelHere(message.pid, Buffer.from(message.key, 'hex'));
+    else if (message.kind === 'drain') void end();
+    else void parts.report().then(report => say({ kind: 'report', id: message.id, report }));
+  };
+  process.on('message', message => hear(message as ToWorker)); // cast: our own parent, our own protocol
+  // A terminal's Ctrl-C reaches the whole group; the parent decides. Without a parent there is nothing to serve for.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => void end());
+  process.on('disconnect', () => void end());
+  say({ kind: 'ready', ...(await parts.server.listen()) });
+}
+
+if (process.argv.includes('--worker')) {
+  runWorker(process.argv).catch((error: unknown) => {
+    process.stderr.write(`${describe(error)}\n`);
+    process.exit(1);
+  });
+}
