@@ -28,6 +28,8 @@ const REGION = 'eu-west' as RegionId; // cast: a name that follows the rules
 const SHARD = 'eu-west-1' as ShardId; // cast: as above
 const USER = { user: 'app', password: 'bench-password' } as const;
 const NATS = { user: 'homeport', password: 'bench-nats' } as const;
+/** What `initialise` makes unless told otherwise. */
+const SLOTS = 1024;
 const TABLES = ['pgbench_accounts', 'pgbench_branches', 'pgbench_tellers', 'pgbench_history'];
 
 /** Schema, roles, tables and rows, as `homeport migrate` and `homeport enroll` make them. */
@@ -41,6 +43,12 @@ async function prepareShard(place: Place, clusterSecret: Buffer): Promise<void> 
   try {
     await ensureRoles(admin, { users: [USER.user], clusterSecret, random: realWorld.random });
     await enrollTables(admin, TABLES, { roles: [USER.user] });
+    // One shard has every slot, each under the first epoch that `prepareDirectory` gives it.
+    await admin.query(
+      `insert into homeport.fence (placement, epoch, role)
+       select 'slot:global:' || n, 1, 'primary' from generate_series(0, $1::int - 1) n`,
+      [SLOTS],
+    );
   } finally {
     await admin.end();
   }
@@ -63,6 +71,7 @@ async function prepareDirectory(natsUrl: string): Promise<void> {
       author: { who: 'bench', why: 'comparison' },
       topology: {
         cluster: 'bench',
+        slots: SLOTS,
         regions: [REGION],
         domains: { [global]: 'all' },
         shards: [{ id: SHARD, region: REGION, weight: 1 }],
