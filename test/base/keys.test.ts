@@ -12,7 +12,9 @@ test('each use has its own key of 32 bytes, the same in every process', () => {
 });
 
 test('the derivation never changes, or no gateway could log in after an upgrade', () => {
-  expect(deriveKey(secret, 'shard-signing').toString('hex')).toMatchInlineSnapshot(`"2ec53a2f5203a5f6ebdb0212a081dd1b9b91b95f3a07bc717ec7071b24b94734"`);
+  expect(deriveKey(secret, 'shard-signing').toString('hex')).toMatchInlineSnapshot(
+    `"2ec53a2f5203a5f6ebdb0212a081dd1b9b91b95f3a07bc717ec7071b24b94734"`,
+  );
 });
 
 test('a role password fits a connection string', () => {
