@@ -41,9 +41,9 @@ export async function connectAdmin(target: Omit<AdminTarget, 'id' | 'ordinal'>):
   return client;
 }
 
-/** BEGIN … COMMIT around `work`, ROLLBACK when it throws. */
+/** BEGIN … COMMIT around `work`, ROLLBACK when it throws. What is read after a lock is never older than the lock. */
 export async function inTransaction<T>(client: pg.ClientBase, work: () => Promise<T>): Promise<T> {
-  await client.query('begin');
+  await client.query('begin isolation level read committed');
   try {
     const result = await work();
     await client.query('commit');
