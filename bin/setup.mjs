@@ -83,7 +83,8 @@ function run(command, args, options = {}) {
 
 function install(nodeVersion) {
   const major = Number(process.versions.node.split('.')[0]);
-  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+  // Whatever the machine's settings leave out by default: the tools and the platform's binaries are needed here.
+  const quiet = ['--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
   const direct = major >= MIN_NODE_MAJOR;
   const npx = ['npx', '-y', '-p', `node@${nodeVersion}`, '-c', `npm ci ${quiet.join(' ')}`];
   const command = direct ? ['npm', 'ci', ...quiet] : npx;
@@ -115,7 +116,9 @@ function linkPostgres() {
 }
 
 function setUp() {
-  const lockText = readFileSync(join(root, 'package-lock.json'), 'utf8');
+  const lockFile = join(root, 'package-lock.json');
+  if (!existsSync(lockFile)) fail(`${lockFile} is missing`, 'git checkout package-lock.json');
+  const lockText = readFileSync(lockFile, 'utf8');
   const lock = JSON.parse(lockText);
   const lockDigest = createHash('sha256').update(lockText).digest('hex');
   const stamp = readJson(stampFile);
@@ -132,8 +135,8 @@ function setUp() {
   }
   if (!existsSync(join(modules, '.bin', 'node'))) {
     fail(
-      'node_modules/.bin/node is missing: the npm package "node" was not linked',
-      'rm -rf node_modules && node bin/setup.mjs',
+      'node_modules/.bin/node is missing: the install script of the package "node" did not run',
+      'npm rebuild node --ignore-scripts=false (is ignore-scripts set in an .npmrc?)',
     );
   }
   const version = spawnSync(join(modules, '.bin', 'node'), ['--version'], { encoding: 'utf8' });
