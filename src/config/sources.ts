@@ -49,7 +49,7 @@ export function readYaml(file: string): Tree {
     );
   }
   const lineCounter = new LineCounter();
-  const document = parseDocument(content, { lineCounter, prettyErrors: false });
+  const document = parseDocument(content, { lineCounter, prettyErrors: false, merge: true });
   const error = document.errors[0];
   if (error) {
     const { line } = lineCounter.linePos(error.pos[0]);

@@ -1,8 +1,11 @@
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
 import { describe as describeError } from '../../src/base/errors.ts';
 import { defaults } from '../../src/base/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { type Outline, wholeOutline } from '../../src/config/outline.ts';
+import { applyEnvironment, isTree, Origins, type Tree } from '../../src/config/sources.ts';
 import { DB_PASSWORD, VERIFIER, Workshop } from './fixture.ts';
 
 const workshop = new Workshop();
@@ -81,6 +84,36 @@ describe('a valid configuration', () => {
     ['HOMEPORT_SOMETHING_ELSE', 'x', {}],
   ])('understands %s=%s', (name, value, expected) => {
     expect(workshop.load({}, { [name]: value })).toMatchObject(expected);
+  });
+
+  test('can have each of its settings changed by a variable', () => {
+    const leaves = (node: Outline, path: string[]): string[][] =>
+      node.properties
+        ? Object.entries(node.properties).flatMap(([name, inner]) => leaves(inner, [...path, name]))
+        : [path];
+    const paths = leaves(wholeOutline(), []);
+    expect(paths.length).toBeGreaterThan(25);
+    for (const path of paths) {
+      const variable = `HOMEPORT_${path.map(name => name.replaceAll(/([A-Z])/g, '_$1').toUpperCase()).join('_')}`;
+      const tree: Tree = {};
+      expect(applyEnvironment(tree, { [variable]: 'x' }, new Origins()), variable).toEqual([]);
+      expect(
+        path.reduce<unknown>((at, key) => (isTree(at) ? at[key] : undefined), tree),
+        variable,
+      ).toBe('x');
+    }
+  });
+
+  test('may share parts by anchors and merge keys', () => {
+    const text = stringify(workshop.settings()).replace(
+      /^shards:[\s\S]*?^regions:/m,
+      'shards:\n  eu-west-1: &s { host: /a, admin: { password: { file: db.pw } } }\n  eu-west-2: { <<: *s, host: /b }\nregions:',
+    );
+    const config = loadConfig({ file: workshop.write('merged.yaml', text), env: { DB_PW: 'x' } });
+    expect(Object.values(config.shards).map(shard => [shard.host, shard.admin.password])).toEqual([
+      ['/a', DB_PASSWORD],
+      ['/b', DB_PASSWORD],
+    ]);
   });
 
   test('may come from variables alone', () => {

@@ -175,7 +175,7 @@ export function checkBarrels(source: Source): Violation[] {
 }
 
 const TEST_WORDS = /^(it|test|describe|suite|bench)(\.\w+)*\.(skip|only|todo)$/;
-const TEST_NAME = /^test\/[a-z]+\/[a-z0-9-]+(\.(pg|cluster|sim))?\.test\.ts$/;
+const TEST_NAME = /^test\/[a-z]+\/[a-z0-9-]+(\.(pg|nats|cluster|sim))?\.test\.ts$/;
 
 export function checkTests(source: Source): Violation[] {
   if (!source.path.startsWith('test/')) return [];
@@ -185,7 +185,7 @@ export function checkTests(source: Source): Violation[] {
   });
   const isBadlyNamed = source.path.endsWith('.test.ts') && !TEST_NAME.test(source.path);
   const name: Found[] = isBadlyNamed
-    ? [[source.program, 'not test/<folder>/<behaviour>[.pg|.cluster|.sim].test.ts']]
+    ? [[source.program, 'not test/<folder>/<behaviour>[.pg|.nats|.cluster|.sim].test.ts']]
     : [];
   return report('test', source, [...found, ...name]);
 }
