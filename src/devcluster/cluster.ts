@@ -53,6 +53,8 @@ export interface ClusterOptions {
   readonly empty?: boolean;
   /** False leaves the gateways out. */
   readonly serve?: boolean;
+  /** What is run as `<entry> serve --config <file>`; default bin/homeport.mjs. */
+  readonly serveEntry?: string;
   /** postgresql.conf settings for all shards, over ours. */
   readonly postgresSettings?: Readonly<Record<string, string>>;
   readonly launcher?: Launcher;

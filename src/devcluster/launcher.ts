@@ -3,6 +3,7 @@
  * only for what stands in `Unit`.
  */
 import { type NatsOptions, startNats } from './nats.ts';
+import { findNatsServer } from './nats-binary.ts';
 import { type PostgresOptions, startPostgres } from './postgres.ts';
 import { type Exit, killTree, type ProcessIdentity, pauseTree, resumeTree } from './process.ts';
 
@@ -25,11 +26,17 @@ export interface NatsUnit extends Unit {
   ready(): Promise<void>;
 }
 
+/** Without the binary: where a server's program comes from is the launcher's affair. */
+export type NatsNodeOptions = Omit<NatsOptions, 'binary'>;
+
 export interface Launcher {
   /** The name under which its servers reach the links' listeners. */
   readonly linkHost: string;
+  /** Finds the programs or images, before anything is started. */
+  check(): Promise<void>;
+  /** The server must listen on the port of 127.0.0.1 and in the socket directory that it is given. */
   postgres(options: PostgresOptions): Promise<Unit>;
-  nats(options: NatsOptions): Promise<NatsUnit>;
+  nats(options: NatsNodeOptions): Promise<NatsUnit>;
 }
 
 interface Ended {
@@ -56,13 +63,27 @@ export function processUnit(running: Ended): Unit {
   };
 }
 
-export const processLauncher: Launcher = {
-  linkHost: '127.0.0.1',
-  async postgres(options) {
-    return processUnit(await startPostgres(options));
-  },
-  async nats(options) {
-    const running = await startNats(options);
-    return { ...processUnit(running), ready: () => running.ready() };
-  },
-};
+/**
+ * Real processes of this machine.
+ * @param cacheDir where a nats-server that came out of a Docker image is kept.
+ */
+export function processLauncher(env: NodeJS.ProcessEnv, cacheDir: string): Launcher {
+  let binary: Promise<string> | undefined;
+  const nats = () => {
+    binary ??= findNatsServer(env, cacheDir);
+    return binary;
+  };
+  return {
+    linkHost: '127.0.0.1',
+    async check() {
+      await nats();
+    },
+    async postgres(options) {
+      return processUnit(await startPostgres(options));
+    },
+    async nats(options) {
+      const running = await startNats({ ...options, binary: await nats() });
+      return { ...processUnit(running), ready: () => running.ready() };
+    },
+  };
+}

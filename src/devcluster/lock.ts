@@ -2,7 +2,7 @@
  * One launcher per directory. The file says who it is; a launcher that is gone (SIGKILL, loss of power) holds nothing,
  * because its pid and start time no longer name a running process.
  */
-import { linkSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { HomeportError } from '../base/errors.ts';
@@ -40,11 +40,11 @@ export function lockDirectory(dir: string, control: string, logFile: string): ()
   const mine = join(dir, `launcher.${process.pid}.json`);
   writeWhole(mine, JSON.stringify({ ...self, control, logFile }));
   try {
-    for (let attempt = 0; attempt < 10; attempt++) {
-      if (tryLink(mine, file)) return () => rmSync(file, { force: true });
-      const holder = runningLauncher(dir);
-      if (holder) throw new HomeportError('HP-L120', { dir, pid: holder.pid });
-      removeStale(file, dir);
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const holder = parse(file);
+      if (holder && isRunning(holder)) throw new HomeportError('HP-L120', { dir, pid: holder.pid });
+      if (existsSync(file) ? takeOver(mine, file, holder) : tryLink(mine, file))
+        return () => rmSync(file, { force: true });
     }
   } finally {
     rmSync(mine, { force: true });
@@ -64,17 +64,27 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-function removeStale(file: string, dir: string): void {
-  const aside = join(dir, `launcher.stale.${process.pid}.json`);
-  try {
-    renameSync(file, aside);
-  } catch (error) {
-    // cast: as above; another launcher was faster
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
+/**
+ * Replaces a launcher that is gone. Only who holds the mark of *that* launcher's succession may do it, and only while
+ * its record still stands there, so that nobody ever removes a living one that was faster.
+ */
+function takeOver(mine: string, file: string, gone: LauncherRecord | undefined): boolean {
+  // unreadable is what a full disk or an editor leaves: nobody's
+  const mark = `${file}.after-${gone ? `${gone.pid}-${gone.startedAt.replaceAll(/\W/g, '')}` : 'nobody'}`;
+  if (!tryLink(mine, mark)) {
+    const other = parse(mark);
+    if (other && !isRunning(other)) rmSync(mark, { force: true }); // it died between two lines
+    return false;
   }
-  // between our look and our move another launcher may have taken its place: give that back
-  const moved = parse(aside);
-  if (moved && isRunning(moved)) tryLink(aside, file);
-  rmSync(aside, { force: true });
+  try {
+    const now = parse(file);
+    if (now?.pid !== gone?.pid || now?.startedAt !== gone?.startedAt) return false;
+    if (!existsSync(file)) return false;
+    const fresh = `${mine}.taken`;
+    linkSync(mine, fresh);
+    renameSync(fresh, file);
+    return true;
+  } finally {
+    rmSync(mark, { force: true });
+  }
 }

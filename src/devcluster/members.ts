@@ -16,11 +16,12 @@ export interface MembersInput {
   readonly plan: Plan;
   readonly secrets: Secrets;
   readonly launcher: Launcher;
-  readonly natsBinary: string;
   readonly faults: LinkFaults;
   readonly env: NodeJS.ProcessEnv;
   readonly world: World;
   readonly settings: Readonly<Record<string, string>>;
+  /** The script that is run with `serve --config <file>`. */
+  readonly entry: string;
 }
 
 /** What the cluster must reach beyond pausing and killing; undefined until it has been started. */
@@ -69,7 +70,7 @@ function postgres(region: DevRegion, input: MembersInput): MemberSpec {
 }
 
 function nats(region: DevRegion, input: MembersInput, handles: Handles): MemberSpec {
-  const { places, plan, secrets, launcher, world, natsBinary } = input;
+  const { places, plan, secrets, launcher, world } = input;
   const name = `${region}/nats`;
   const dataDir = places.region(region, 'nats');
   const logFile = places.log(name);
@@ -81,7 +82,6 @@ function nats(region: DevRegion, input: MembersInput, handles: Handles): MemberS
   const start = async (onProcess: OnProcess): Promise<Unit> => {
     const unit = await launcher.nats({
       name: region,
-      binary: natsBinary,
       dataDir,
       logFile,
       clientPort: ports.client,
@@ -104,7 +104,7 @@ function nats(region: DevRegion, input: MembersInput, handles: Handles): MemberS
 }
 
 function gateway(region: DevRegion, input: MembersInput): MemberSpec {
-  const { places, plan, env, world } = input;
+  const { places, plan, env, world, entry } = input;
   const name = `${region}/gateway`;
   const logFile = places.log(name);
   const ports = {
@@ -113,7 +113,7 @@ function gateway(region: DevRegion, input: MembersInput): MemberSpec {
     http: plan.port(region, 'http'),
   };
   const configFile = places.region(region, 'homeport.yaml');
-  const start = (onProcess: OnProcess) => startServe({ region, configFile, logFile, env, onProcess, world });
+  const start = (onProcess: OnProcess) => startServe({ region, entry, configFile, logFile, env, onProcess, world });
   return { name, kind: 'gateway', region, ports, dataDir: places.region(region, 'state'), logFile, start };
 }
 

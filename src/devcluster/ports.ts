@@ -38,19 +38,32 @@ function readNote(file: string): ProcessIdentity | undefined {
   }
 }
 
+const notes = new Set<string>();
+
+function removeNotes(): void {
+  for (const note of notes) rmSync(note, { force: true });
+}
+
+/** Notes of processes that are gone count for nothing; this only keeps the directory small. */
+function noteForThisProcess(file: string, text: string, flag: 'w' | 'wx'): void {
+  writeFileSync(file, text, { flag });
+  if (notes.size === 0) process.once('exit', removeNotes);
+  notes.add(file);
+}
+
 /** Writes our note for the port; false when another living process has one (or we have, in this process). */
 function reserve(directory: string, port: number, self: ProcessIdentity, again: boolean): boolean {
   const file = join(directory, String(port));
   const text = JSON.stringify(self);
   try {
-    writeFileSync(file, text, { flag: 'wx' });
+    noteForThisProcess(file, text, 'wx');
     return true;
   } catch {
     const holder = readNote(file);
     const mine = holder?.pid === self.pid && holder.startedAt === self.startedAt;
     if (mine) return again;
     if (holder && isRunning(holder)) return false;
-    writeFileSync(file, text);
+    noteForThisProcess(file, text, 'w');
     return true;
   }
 }

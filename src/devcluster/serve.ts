@@ -1,5 +1,4 @@
 /** The `homeport serve` of one region: started like any other child, ready when it says so in its log. */
-import { fileURLToPath } from 'node:url';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import { logTail, readFrom } from './files.ts';
@@ -13,6 +12,8 @@ const READY_LINE = /^\{.*"ready"\s*:\s*true/m;
 
 export interface ServeOptions {
   readonly region: string;
+  /** The script: bin/homeport.mjs. */
+  readonly entry: string;
   readonly configFile: string;
   readonly logFile: string;
   readonly env: NodeJS.ProcessEnv;
@@ -26,8 +27,7 @@ export interface ServeOptions {
  */
 export async function startServe(options: ServeOptions): Promise<Unit> {
   const { region, configFile, logFile, env, onProcess, world } = options;
-  const main = fileURLToPath(new URL('../../bin/homeport.mjs', import.meta.url));
-  const args = [main, 'serve', '--config', configFile];
+  const args = [options.entry, 'serve', '--config', configFile];
   const child = await startChild({ command: process.execPath, args, env, logFile, deathSignal: 'TERM', onProcess });
   const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: DRAIN_LIMIT_MS }]);
   const state = () => {

@@ -1,6 +1,7 @@
 /** Brings a cluster up: lock, leftovers, ports, secrets, configuration, then the processes, as parallel as they allow. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { World } from '../base/world.ts';
 import { buildVerifier } from '../pgwire/scram-keys.ts';
 import { Cluster, type ClusterOptions, type RegionAddresses, settleAll } from './cluster.ts';
@@ -11,7 +12,6 @@ import { processLauncher } from './launcher.ts';
 import { lockDirectory } from './lock.ts';
 import { endLeftovers, Member } from './member.ts';
 import { Handles, memberSpecs } from './members.ts';
-import { findNatsServer } from './nats-binary.ts';
 import { Places } from './places.ts';
 import { type DevRegion, makePlan, type Plan, REGIONS } from './plan.ts';
 import { ensureCertificate, ensureSecrets, type Secrets } from './secrets.ts';
@@ -19,6 +19,7 @@ import { ADMIN, APP_USER, DATABASE, NATS_USER, type SettingsInput, settingsText,
 import { postgresUser } from './user.ts';
 
 const HOST = '127.0.0.1';
+const HOMEPORT = fileURLToPath(new URL('../../bin/homeport.mjs', import.meta.url));
 
 function addresses(region: DevRegion, places: Places, plan: Plan, secrets: Secrets): RegionAddresses {
   const url = (user: string, password: string, port: number) =>
@@ -45,23 +46,24 @@ async function writeSettings(input: SettingsInput): Promise<void> {
 
 /** Everything that is made before the first process, under the lock. */
 async function assemble(options: ClusterOptions, places: Places, unlock: () => void): Promise<Cluster> {
-  const { world, env = process.env, onProgress = () => undefined, launcher = processLauncher } = options;
+  const { world, env = process.env, onProgress = () => undefined } = options;
+  const launcher = options.launcher ?? processLauncher(env, places.bin());
   const left = await endLeftovers(places.processesDir(), world.clock);
   if (left.length > 0) onProgress(`ended what an earlier start had left behind: ${left.join(', ')}`);
   const secrets = ensureSecrets(places, world);
-  const [plan, certificate, natsBinary, verifier] = await Promise.all([
+  const [plan, certificate, verifier] = await Promise.all([
     makePlan(places.portsFile, world),
     ensureCertificate(places),
-    findNatsServer(env, places.bin()),
     buildVerifier(secrets.app, { salt: world.random.bytes(16) }),
+    launcher.check(),
   ]);
   await writeSettings({ places, plan, secrets, certificate, verifiers: { [APP_USER]: verifier } });
   const faults = new LinkFaults();
   for (const rtt of options.rtt ?? []) faults.rtt(rtt);
   const handles = new Handles();
-  const settings = options.postgresSettings ?? {};
+  const { postgresSettings: settings = {}, serveEntry: entry = HOMEPORT } = options;
   const specs = memberSpecs(
-    { places, plan, secrets, launcher, natsBinary, faults, env, world, settings },
+    { places, plan, secrets, launcher, faults, env, world, settings, entry },
     handles,
     options.serve ?? true,
   );
