@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
 import type { Domain, RegionId, ShardId } from '../../src/base/ids.ts';
@@ -131,6 +132,7 @@ export async function startHomeport(place: Place): Promise<Target> {
     await prepareDirectory(nats.url);
     const text = stringify(await settings(place, { pg, peer, http, nats: nats.url }, secret));
     const serve = await startServe({
+      entry: fileURLToPath(new URL('../../bin/homeport.mjs', import.meta.url)),
       region: REGION,
       configFile: file(directory, 'homeport.yaml', text),
       logFile: join(directory, 'homeport.log'),
