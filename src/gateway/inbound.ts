@@ -4,10 +4,10 @@
  */
 import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { Front, HEADER_BYTES, parseFrame, queryFrame, Status } from '../pgwire/frames.ts';
+import { Front, HEADER_BYTES, parseFrame, queryFrame, RUN_UNNAMED, Status } from '../pgwire/frames.ts';
 import type { NextFrame } from '../pgwire/input.ts';
 import { Expect } from '../pgwire/replies.ts';
-import { type Parsed, parseStatement } from '../pgwire/sql.ts';
+import { type Parsed, parseStatement, type Statement } from '../pgwire/sql.ts';
 import { onBind, onClose, onDescribe, onExecute, onParse, onSync, startLargeBind } from './extended.ts';
 import { parseIdentity } from './identity.ts';
 import { forward, noteStatement, violation } from './sending.ts';
@@ -139,17 +139,60 @@ function onQuery(s: Session): boolean {
 }
 
 function sendQuery(s: Session, { first, rest }: Parsed): void {
-  const chained = first.kind === 'end' && first.chain && rest < 0 && s.status === Status.transaction;
-  if (chained) {
+  const { backend, gateway, input } = s;
+  if (!backend) return;
+  const extra = noteStatement(s, first, rest >= 0);
+  const inBlock = s.tx.begin.length > 0 || s.status === Status.transaction;
+  if (inBlock && first.kind === 'end' && first.chain && rest < 0) {
     // The next transaction needs its own `enter`, so the shard gets a plain end and the chain goes on here.
     s.tx.chain = true;
-    s.gateway.toBackend.add(queryFrame(first.commit ? 'COMMIT' : 'ROLLBACK'));
-  } else forward(s);
-  s.input.advance();
-  s.backend?.replies.push(Expect.query, noteStatement(s, first, rest >= 0));
+    gateway.toBackend.add(queryFrame(first.commit ? 'COMMIT' : 'ROLLBACK'));
+    backend.replies.push(Expect.query);
+  } else if (inBlock || s.tx.route?.kind !== 'home') {
+    forward(s);
+    backend.replies.push(Expect.query, extra);
+  } else sendImplicit(s, first.kind !== 'copy' && rest < 0, extra);
+  s.unnamedParsed = false;
+  input.advance();
   s.owed++;
   if (s.status !== Status.transaction || s.control) s.blocked = true;
   s.control = false;
+}
+
+/**
+ * A simple query that is a transaction by itself, behind `enter`. An Execute without a Sync opens an implicit
+ * transaction block, which a Query does not end (PostgreSQL 17 and later): the Sync must be ours. A single statement
+ * therefore travels in the extended protocol, where one trip does it all and the client sees no difference. A string of
+ * several statements, and COPY, go as they are, and the Sync follows their answer.
+ */
+function sendImplicit(s: Session, single: boolean, extra: Statement | undefined): void {
+  const { backend, gateway, input } = s;
+  if (!backend) return;
+  if (!single) {
+    forward(s);
+    backend.replies.push(Expect.queryThenSync, extra);
+    return;
+  }
+  gateway.toBackend.add(parseHead(input.end - input.start));
+  gateway.toBackend.addRange(input.buffer, input.start + HEADER_BYTES, input.end);
+  gateway.toBackend.add(AFTER_TEXT);
+  backend.replies.push(Expect.silentParse);
+  backend.replies.push(Expect.silentBind);
+  backend.replies.push(Expect.rowsOnly);
+  backend.replies.push(Expect.execute, extra);
+  backend.replies.push(Expect.sync);
+}
+
+/** No parameter types end the Parse; then it is run. */
+const AFTER_TEXT = Buffer.concat([Buffer.alloc(2), RUN_UNNAMED]);
+
+/** The start of a Parse of the unnamed statement with the text of a Query of `queryBytes`. */
+function parseHead(queryBytes: number): Buffer {
+  const head = Buffer.allocUnsafe(HEADER_BYTES + 1);
+  head[0] = Front.parse;
+  head.writeInt32BE(queryBytes - 1 + 3, 1);
+  head[HEADER_BYTES] = 0;
+  return head;
 }
 
 function onFunctionCall(s: Session): boolean {

@@ -134,6 +134,7 @@ function judge(pass: Pass, type: number, length: number): number {
   if (verdict & Verdict.completed)
     completed(pass, headExtra as Statement | undefined); // cast: what inbound.ts pushes
   else if (verdict & Verdict.ready) return ready(pass);
+  else if (verdict & Verdict.settle) return settle(pass);
   else if (verdict & Verdict.entered) entered(s);
   else if (verdict & Verdict.failed) failed(s, headKind);
   else if (verdict & Verdict.enterFailed) enterFailed(pass, length);
@@ -192,10 +193,13 @@ function completed(pass: Pass, statement: Statement | undefined): void {
   else if (statement?.kind !== 'set-local' && statement?.kind !== 'set-transaction') tx.settingsTouched = true;
 }
 
+/** What is followed by a ReadyForQuery also when it fails. */
+const ENDS_BY_ITSELF = new Set<number>([Expect.query, Expect.queryThenSync, Expect.functionCall, Expect.sync]);
+
 function failed(s: Session, headKind: number | undefined): void {
   s.tx.failedOnce = true;
   s.copyIn = false;
-  const simple = headKind === Expect.query || headKind === Expect.functionCall || headKind === Expect.sync;
+  const simple = headKind !== undefined && ENDS_BY_ITSELF.has(headKind);
   if (!simple && !s.backend?.replies.hasSync()) s.skipping = true;
 }
 
@@ -211,6 +215,15 @@ function silentFailed(pass: Pass, extra: unknown, length: number): void {
   const { s, at, buffer } = pass;
   s.gateway.toClient.add(Buffer.from(buffer.subarray(at, at + length)));
   s.doomed = true;
+}
+
+/** The implicit transaction that `enter` opened is still open, unless the query has ended it itself. */
+function settle(pass: Pass): number {
+  const { backend, buffer, at } = pass;
+  if (buffer[at + HEADER_BYTES] === Status.idle) return ready(pass);
+  backend.sendSync();
+  backend.replies.push(Expect.sync);
+  return Verdict.swallow;
 }
 
 function ready(pass: Pass): number {

@@ -26,6 +26,9 @@ export function noteStatement(s: Session, statement: Statement, more: boolean): 
     case 'set-local':
     case 'set-transaction':
       return more ? undefined : statement;
+    case 'copy':
+    case 'empty':
+      return undefined;
     default:
       s.control = true;
       return undefined;

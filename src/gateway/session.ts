@@ -299,7 +299,8 @@ export class Session implements BackendOwner {
       const undo = (extra as Fake).undo as ClientStatement | undefined;
       if (undo) this.statements.undo(undo);
     } else if (kind === Expect.parse || kind === Expect.silentParse) {
-      const statement = extra as ClientStatement;
+      const statement = extra as ClientStatement | undefined;
+      if (!statement) return;
       this.backend?.statements.forget(statement.text);
       if (kind === Expect.parse) this.statements.undo(statement);
     }

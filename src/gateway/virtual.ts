@@ -22,6 +22,8 @@ import { POOL_MODE_SESSION, type Session } from './session.ts';
 import { NO_SETTINGS } from './settings.ts';
 import { seek } from './transaction.ts';
 
+const ALWAYS = new Set<Statement['kind']>(['begin', 'end', 'set-homeport', 'show-homeport', 'discard', 'empty']);
+
 export function answersHere(s: Session, statement: Statement): boolean {
   const { kind } = statement;
   switch (s.phase) {
@@ -30,9 +32,9 @@ export function answersHere(s: Session, statement: Statement): boolean {
     case 'failed':
       return true;
     case 'begun':
-      return kind !== 'other' && kind !== 'set' && kind !== 'set-local' && kind !== 'discard';
+      return kind === 'set-transaction' || (ALWAYS.has(kind) && kind !== 'discard');
     default:
-      return kind !== 'other' && kind !== 'set' && kind !== 'set-local' && kind !== 'set-transaction';
+      return ALWAYS.has(kind);
   }
 }
 

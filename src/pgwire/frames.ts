@@ -108,6 +108,13 @@ export function bindAndExecute(statement: string, parameters: readonly string[])
 /** Shared constants: they are written, never changed. */
 export const EXECUTE_UNNAMED = frame(Front.execute, Buffer.from([0, 0, 0, 0, 0]));
 export const SYNC = frame(Front.sync, Buffer.alloc(0));
+/** Bind, Describe and Execute of the unnamed statement and portal without parameters, and a Sync. */
+export const RUN_UNNAMED = Buffer.concat([
+  frame(Front.bind, Buffer.alloc(8)),
+  frame(Front.describe, Buffer.from('P\0')),
+  EXECUTE_UNNAMED,
+  SYNC,
+]);
 export const FLUSH = frame(Front.flush, Buffer.alloc(0));
 export const TERMINATE = frame(Front.terminate, Buffer.alloc(0));
 export const PARSE_COMPLETE = frame(Back.parseComplete, Buffer.alloc(0));

@@ -34,6 +34,11 @@ export const Expect = {
   abort: 14,
   /** The same as a simple query. */
   abortQuery: 15,
+  /** A simple query of the client's that we sent in the extended protocol: its BindComplete, and its description. */
+  silentBind: 16,
+  rowsOnly: 17,
+  /** A simple query inside the implicit transaction that `enter` has opened: a Sync of ours has to end that. */
+  queryThenSync: 18,
 } as const;
 
 export interface Fake {
@@ -60,7 +65,18 @@ export const Verdict = {
   desynchronised: 128,
   /** A command of the client's came to its end (its tag says which). */
   completed: 256,
+  /** The ReadyForQuery of a `queryThenSync`: final when the server is idle, else a Sync is due. */
+  settle: 512,
 } as const;
+
+/** What makes the server flush its answers by itself. */
+const FLUSHES = new Set<number>([
+  Expect.sync,
+  Expect.query,
+  Expect.queryThenSync,
+  Expect.silentSync,
+  Expect.abortQuery,
+]);
 
 /** Called for each entry that an error skips, so that a Parse that never ran is forgotten. */
 export type OnSkipped = (kind: number, extra: unknown) => void;
@@ -152,7 +168,7 @@ export class ReplyQueue {
   /** Whether the last thing sent makes the server flush its answers by itself. */
   get endsFlushed(): boolean {
     const kind = this.kinds[(this.head + this.count - 1) & (this.kinds.length - 1)];
-    return this.count > 0 && (kind === Expect.sync || kind === Expect.query || kind === Expect.silentSync);
+    return this.count > 0 && kind !== undefined && FLUSHES.has(kind);
   }
 
   /** Whether a Sync is on its way; without one an error leaves the server mute until one is sent. */
@@ -188,6 +204,13 @@ export class ReplyQueue {
         if (type === Back.parameterDescription) return Verdict.forward;
         if (type === Back.noData) return this.done(Verdict.forward);
         return this.acceptOne(type, Back.rowDescription, Verdict.forward, onSkipped);
+      case Expect.silentBind:
+        return this.acceptOne(type, Back.bindComplete, Verdict.swallow, onSkipped);
+      case Expect.rowsOnly:
+        if (type === Back.noData) return this.done(Verdict.swallow);
+        return this.acceptOne(type, Back.rowDescription, Verdict.forward, onSkipped);
+      case Expect.queryThenSync:
+        return type === Back.ready ? this.done(Verdict.settle) : this.acceptQuery(type);
       case Expect.execute:
         return this.acceptExecute(type, onSkipped);
       case Expect.sync:

@@ -27,6 +27,8 @@ export type Statement =
   | { readonly kind: 'set-local' }
   /** DISCARD ALL and DEALLOCATE [PREPARE] ALL. */
   | { readonly kind: 'discard'; readonly everything: boolean }
+  /** COPY: its data comes between its start and its end, so it can't be sent ahead of an answer. */
+  | { readonly kind: 'copy' }
   /** Anything else. `control`: the transaction's state may change with it. */
   | { readonly kind: 'other'; readonly residue: Residue; readonly control: boolean };
 
@@ -45,6 +47,7 @@ export interface Parsed {
 
 const EMPTY: Statement = { kind: 'empty' };
 const PLAIN: Statement = { kind: 'other', residue: 'none', control: false };
+const COPY: Statement = { kind: 'copy' };
 const CONTROL: Statement = { kind: 'other', residue: 'none', control: true };
 const SETTINGS: Statement = { kind: 'other', residue: 'settings', control: true };
 const SESSION: Statement = { kind: 'other', residue: 'session', control: true };
@@ -135,7 +138,7 @@ function restAfter(sql: string, end: number): number {
 const APART = new Set(
   [
     'BEGIN START COMMIT END ROLLBACK ABORT SET RESET SHOW SAVEPOINT RELEASE PREPARE EXECUTE DEALLOCATE LISTEN',
-    'UNLISTEN NOTIFY DECLARE DISCARD LOAD DO CALL CREATE LOCK',
+    'UNLISTEN NOTIFY DECLARE DISCARD LOAD DO CALL CREATE LOCK COPY',
   ]
     .join(' ')
     .split(' '),
@@ -215,6 +218,8 @@ function parseApart(word: string, text: string): Statement {
     case 'RELEASE':
     case 'LOCK':
       return PLAIN;
+    case 'COPY':
+      return COPY;
     case 'DISCARD':
     case 'DEALLOCATE':
       return parseDiscard(text);
