@@ -18,8 +18,6 @@ export const busLimits = {
   heartbeatsMissed: 3,
   /** The server drops a consumer of ours that nobody listens to any more. */
   consumerIdleMs: 30_000,
-  /** Messages on their way in a scan. */
-  scanBatch: 1_000,
   /** Handing over what is still unsent when closing. */
   drainMs: 1_000,
 } as const;

@@ -1,6 +1,13 @@
-/** Reads what a stream holds now, once, from the first message to the last: for listings and repairs, not for following. */
-import { DeliverPolicy } from '@nats-io/jetstream';
+/**
+ * Reads what a stream holds now, once, in order: for listings and repairs, not for following. With a push consumer of its
+ * own, because the client's ordered pull consumer now and then sits out a whole 30 s expiry before its first message.
+ */
+import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream';
+import { createInbox, type Msg, nanos } from '@nats-io/transport-node';
+import { HomeportError } from '../base/errors.ts';
+import type { World } from '../base/world.ts';
 import type { Bus } from './connect.ts';
+import { parseDelivery } from './delivery.ts';
 import { busLimits } from './limits.ts';
 
 export interface Scanned {
@@ -10,27 +17,75 @@ export interface Scanned {
   readonly data: Uint8Array;
 }
 
-/** With `lastOfEach` only the last message of every subject, in the order of their sequences. */
-export async function* scan(
-  bus: Bus,
-  stream: string,
-  options: { readonly subjects: readonly string[]; readonly lastOfEach?: boolean; readonly from?: number },
-): AsyncGenerator<Scanned> {
-  const consumer = await bus.js.consumers.get(stream, {
-    filter_subjects: [...options.subjects],
-    ...(options.lastOfEach ? { deliver_policy: DeliverPolicy.LastPerSubject } : {}),
-    ...(options.from === undefined ? {} : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: options.from }),
+export interface ScanOptions {
+  readonly subjects: readonly string[];
+  /** Only the last message of every subject. */
+  readonly lastOfEach?: boolean;
+}
+
+/** @throws HP-D308 when it breaks off: a connection lost, a server gone. Whoever needs it whole starts again. */
+export async function* scan(bus: Bus, world: World, stream: string, options: ScanOptions): AsyncGenerator<Scanned> {
+  const inbox = createInbox();
+  const arrived: Msg[] = [];
+  let wake: () => void = () => undefined;
+  let broken: string | undefined;
+  let heardMs = world.clock.monotonicMs();
+  const subscription = bus.nc.subscribe(inbox, {
+    callback: (error, message) => {
+      if (error) broken = error.message;
+      else arrived.push(message);
+      heardMs = world.clock.monotonicMs();
+      wake();
+    },
   });
-  if ((await consumer.info(true)).num_pending === 0) return;
-  const messages = await consumer.consume({ max_messages: busLimits.scanBatch });
-  for await (const message of messages) {
-    const operation = message.headers?.get('KV-Operation') ?? '';
-    yield {
-      subject: message.subject,
-      sequence: message.seq,
-      deleted: operation === 'DEL' || operation === 'PURGE',
-      data: message.data,
-    };
-    if (message.info.pending === 0) return;
+  const watchdog = world.clock.every(busLimits.heartbeatMs, () => {
+    if (world.clock.monotonicMs() - heardMs > busLimits.heartbeatMs * busLimits.heartbeatsMissed) broken = 'silence';
+    wake();
+  });
+  const config: Partial<ConsumerConfig> = {
+    deliver_subject: inbox,
+    ack_policy: AckPolicy.None,
+    filter_subjects: [...options.subjects],
+    deliver_policy: options.lastOfEach ? DeliverPolicy.LastPerSubject : DeliverPolicy.All,
+    idle_heartbeat: nanos(busLimits.heartbeatMs),
+    flow_control: true,
+    mem_storage: true,
+    num_replicas: 1,
+    max_deliver: 1,
+    inactive_threshold: nanos(busLimits.consumerIdleMs),
+  };
+  try {
+    const consumer = await bus.jsm.consumers.add(stream, { ...config, name: `homeport_${world.random.uuid()}` });
+    if (consumer.num_pending === 0) return;
+    let received = 0;
+    for (;;) {
+      while (arrived.length === 0 && broken === undefined) {
+        await new Promise<void>(resolve => {
+          wake = resolve;
+        });
+      }
+      // In one piece: shifting one by one off a long queue costs more than the messages.
+      for (const message of arrived.splice(0)) {
+        if ((message.headers?.code ?? 0) === 100) {
+          if (message.reply) message.respond();
+          else if (Number(message.headers?.get('Nats-Last-Consumer')) <= received) return; // idle: nothing is left
+          continue;
+        }
+        const delivery = parseDelivery(message.reply);
+        if (delivery?.consumerSequence !== ++received) throw new HomeportError('HP-D308', { stream, why: 'a hole' });
+        yield scannedOf(message, delivery.streamSequence);
+        if (delivery.pending === 0) return;
+      }
+      if (broken !== undefined) throw new HomeportError('HP-D308', { stream, why: broken });
+    }
+  } finally {
+    watchdog.cancel();
+    subscription.unsubscribe();
   }
+}
+
+function scannedOf(message: Msg, sequence: number): Scanned {
+  const operation = message.headers?.get('KV-Operation') ?? '';
+  const deleted = operation === 'DEL' || operation === 'PURGE';
+  return { subject: message.subject, sequence, deleted, data: message.data };
 }

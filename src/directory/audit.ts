@@ -105,10 +105,14 @@ export async function wasReplaced(bus: Bus, key: string, writeId: string, after:
 }
 
 /** The trail, oldest first; of one key when given. Records of a form that we don't know are passed over. */
-export async function* readTrail(bus: Bus, key?: string): AsyncGenerator<AuditRecord & { sequence: number }> {
+export async function* readTrail(
+  bus: Bus,
+  world: World,
+  key?: string,
+): AsyncGenerator<AuditRecord & { sequence: number }> {
   const subjects =
     key === undefined ? ['homeport.audit.>'] : [`homeport.audit.intent.${key}`, `homeport.audit.outcome.${key}`];
-  for await (const message of scan(bus, AUDIT_STREAM, { subjects })) {
+  for await (const message of scan(bus, world, AUDIT_STREAM, { subjects })) {
     const record = parseAudit(message.data);
     if (record) yield { ...record, sequence: message.sequence };
   }
@@ -141,7 +145,7 @@ export async function reconcileTrail(
 ): Promise<{ intent: AuditIntent; settled: Settled }[]> {
   const open = new Map<string, AuditIntent>();
   const replaced = new Set<string>();
-  for await (const record of readTrail(bus)) {
+  for await (const record of readTrail(bus, world)) {
     if (record.phase === 'intent') {
       open.set(record.write.id, record);
       // Only what is still open can need this: keeps the set small.

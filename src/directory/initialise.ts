@@ -50,9 +50,10 @@ export async function initialise(options: InitialiseOptions): Promise<Initialise
   for (const domain of domains) propose(wanted, wanted.seeded, domain);
 
   const { topology, created: topologyCreated } = await createTopology(store, wanted, author);
+  const run = world.random.uuid();
   let created = topologyCreated ? 1 : 0;
   for (const shard of topology.seeded) {
-    const write = writeOf(store, author, `${topology.write.id}:shard:${shard.id}`, null);
+    const write = writeOf(store, author, `${run}:shard:${shard.id}`, null);
     if (await store.createQuietly('shard', shardKey(shard.id), { version: 1, ...shard }, write)) created++;
   }
   for (const domain of Object.keys(topology.domains) as Domain[]) {
@@ -79,11 +80,11 @@ export async function materialise(
   const missing = placements.filter(p => !present.has(placementToKvKey(p.key) ?? ''));
   if (missing.length === 0) return 0;
   await recordMaterialisation(store, topology, domain, missing, author);
+  const run = store.world.random.uuid();
   let created = 0;
   let done = 0;
   await withWorkers(missing, directoryLimits.materialiseAtOnce, async placement => {
-    const id = `${topology.write.id}:${placement.key}`;
-    const write = writeOf(store, author, id, null);
+    const write = writeOf(store, author, `${run}:${placement.key}`, null);
     const body: RecordBodies['slot'] = {
       version: 1,
       key: placement.key,

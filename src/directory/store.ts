@@ -70,7 +70,10 @@ export class DirectoryStore {
   /** All records of a kind, in the order of their last change, as some replica has them. */
   async *list<K extends RecordKind>(kind: K): AsyncGenerator<Versioned<K> & { key: string }> {
     const subject = subjectOf(kind === 'topology' ? TOPOLOGY_KEY : `${kind}.>`);
-    for await (const message of scan(this.bus, DIRECTORY_STREAM, { subjects: [subject], lastOfEach: true })) {
+    for await (const message of scan(this.bus, this.world, DIRECTORY_STREAM, {
+      subjects: [subject],
+      lastOfEach: true,
+    })) {
       if (message.deleted) continue;
       const key = kvKeyOfSubject(message.subject);
       yield { key, record: decodeRecord(kind, key, message.data), revision: message.sequence };

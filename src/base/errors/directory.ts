@@ -119,6 +119,12 @@ export const directoryErrors = specs({
     hint: 'start again when NATS is reachable; a gateway that has run once starts without it',
     http: 503,
   },
+  'HP-D308': {
+    sqlstate: '08006',
+    message: 'reading the stream {stream} broke off: {why}',
+    hint: 'try again; if it goes on, check NATS with: homeport doctor',
+    http: 503,
+  },
   'HP-D307': {
     sqlstate: 'XX001',
     message: 'the directory record {key} can not be read: {why}',
