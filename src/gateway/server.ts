@@ -11,6 +11,7 @@ import { errorResponseOf } from '../pgwire/errorresponse.ts';
 import { type Accepted, acceptClient } from '../pgwire/handshake.ts';
 import type { ServerTls } from '../pgwire/handshake-tls.ts';
 import type { Startup } from '../pgwire/startup.ts';
+import { sessionWork } from './driver.ts';
 import type { Gateway, GatewayUser } from './ports.ts';
 import { Session } from './session.ts';
 import { fromStartup } from './settings.ts';
@@ -149,7 +150,7 @@ export class GatewayServer {
     const { gateway } = this;
     if (gateway.draining) throw new HomeportError('HP-G401');
     if (peer) {
-      const base = { gateway, socket, user: PEER, tenant: undefined, settings: new Map(), peer };
+      const base = { gateway, socket, user: PEER, tenant: undefined, settings: new Map(), peer, work: sessionWork };
       return new Session({ ...base, poolMode: 'transaction' });
     }
     const { database } = startup;
@@ -158,7 +159,8 @@ export class GatewayServer {
     }
     const { user, tenant } = this.whoAndFor(startup);
     const poolMode = poolModeOf(startup) ?? user.poolMode;
-    return new Session({ gateway, socket, user, tenant, settings: fromStartup(startup.settings), poolMode, peer });
+    const settings = fromStartup(startup.settings);
+    return new Session({ gateway, socket, user, tenant, settings, poolMode, peer, work: sessionWork });
   }
 
   private whoAndFor(startup: Startup): { user: GatewayUser; tenant: TenantParts | undefined } {

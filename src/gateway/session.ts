@@ -1,7 +1,7 @@
 /**
  * One client's connection: its state, its input, and what it is told. How a transaction gets a backend and loses it is
- * in transaction.ts, what the client's messages mean in inbound.ts, and what the backend's do in relay.ts.
- * States, events and invariants: SPEC.md.
+ * in transaction.ts, what the client's messages mean in inbound.ts and extended.ts, what the backend's do in relay.ts;
+ * driver.ts joins them. States, events and invariants: SPEC.md.
  */
 import type { Socket } from 'node:net';
 import { HomeportError } from '../base/errors.ts';
@@ -9,68 +9,27 @@ import { parseTenantKey, type TenantParts } from '../base/ids.ts';
 import { limits } from '../base/limits.ts';
 import type { Timer } from '../base/world.ts';
 import { errorResponseOf } from '../pgwire/errorresponse.ts';
-import { FLUSH, Front, readyFrame, Status } from '../pgwire/frames.ts';
+import { Front, readyFrame, Status } from '../pgwire/frames.ts';
 import { FrameInput } from '../pgwire/input.ts';
 import { Expect, type Fake, type OnSkipped } from '../pgwire/replies.ts';
 import type { Statement } from '../pgwire/sql.ts';
 import type { Backend, BackendOwner } from '../shards/backend.ts';
 import type { Pool } from '../shards/pool.ts';
 import type { Identity } from './identity.ts';
-import { abortInBackend, handleFrame, streamLarge } from './inbound.ts';
 import type { Gateway, GatewayUser } from './ports.ts';
-import { relay } from './relay.ts';
 import { NO_SETTINGS, type Settings } from './settings.ts';
+import { type Phase, Transaction } from './state.ts';
 import { type ClientStatement, ClientStatements } from './statements.ts';
-import { abandon, lost, type Route } from './transaction.ts';
-
-/**
- * idle: no transaction. begun: BEGIN was answered here and nothing has run. seeking: waits for a route or a backend.
- * attached: a backend runs it. failed: it failed before a backend had it, or with the backend's loss; only its end is
- * awaited. closed: the client has gone.
- */
-export type Phase = 'idle' | 'begun' | 'seeking' | 'attached' | 'failed' | 'closed';
-
-/** The transaction at hand; reset when it ends. */
-export class Transaction {
-  /** BEGIN and SET TRANSACTION as the client sent them. */
-  begin: readonly string[] = [];
-  tenant: TenantParts | undefined;
-  route: Route | undefined;
-  /** The shard has let it in; until then nothing of it has run. */
-  entered = false;
-  /** A retreat from a stale route is under way: answers go nowhere. */
-  retreating = false;
-  reroutes = 0;
-  heldSinceMs: number | undefined;
-  /** Session settings that it changes, taken over when it commits. */
-  changes: [name: string, value: string | undefined][] = [];
-  settingsTouched = false;
-  ruined = false;
-  /** Something in it failed: what it changed is gone with it. */
-  failedOnce = false;
-  /** COMMIT AND CHAIN: the next one begins with the same modes. */
-  chain = false;
-
-  /** @param keepBegin for AND CHAIN */
-  reset(keepBegin: boolean): void {
-    if (!keepBegin) {
-      this.begin = [];
-      this.tenant = undefined;
-    }
-    this.route = undefined;
-    this.entered = false;
-    this.retreating = false;
-    this.reroutes = 0;
-    this.heldSinceMs = undefined;
-    if (this.changes.length > 0) this.changes = [];
-    this.settingsTouched = false;
-    this.ruined = false;
-    this.failedOnce = false;
-    this.chain = false;
-  }
-}
 
 export const POOL_MODE_SESSION = 'homeport.pool_mode = session';
+
+/** What happens to a session, done by the files that know how (driver.ts joins them). */
+export interface SessionWork {
+  turn(s: Session): void;
+  relay(s: Session, chunk: Buffer): void;
+  lost(s: Session, why: string): void;
+  abandon(s: Session): void;
+}
 
 export interface SessionStart {
   readonly gateway: Gateway;
@@ -81,6 +40,7 @@ export interface SessionStart {
   readonly poolMode: 'transaction' | 'session';
   /** The client is another region's gateway: it says for whom each transaction is. */
   readonly peer: boolean;
+  readonly work: SessionWork;
 }
 
 export class Session implements BackendOwner {
@@ -127,7 +87,8 @@ export class Session implements BackendOwner {
   retreatedFrom: { readonly sqlstate: string; readonly error: Buffer } | undefined;
   cancelWait: (() => void) | undefined;
   onClosed: (() => void) | undefined;
-  private turning = false;
+  turning = false;
+  private readonly work: SessionWork;
   private stalled: Timer | undefined;
 
   constructor(start: SessionStart) {
@@ -137,6 +98,7 @@ export class Session implements BackendOwner {
     this.tenant = start.tenant;
     this.settings = start.settings ?? NO_SETTINGS;
     this.peer = start.peer;
+    this.work = start.work;
     this.pinned = start.poolMode === 'session' ? POOL_MODE_SESSION : undefined;
     this.statements = new ClientStatements(start.gateway.texts);
   }
@@ -162,7 +124,7 @@ export class Session implements BackendOwner {
     this.turn();
   }
 
-  private get waiting(): boolean {
+  get waiting(): boolean {
     return this.blocked || this.phase === 'seeking' || this.phase === 'closed' || this.tx.retreating;
   }
 
@@ -179,64 +141,18 @@ export class Session implements BackendOwner {
   }
 
   /** Not entered and too much sent ahead to be kept for a re-send: wait for the shard's word. */
-  private get mustSeeEntered(): boolean {
+  get mustSeeEntered(): boolean {
     if (this.phase !== 'attached' || this.tx.entered) return false;
     return this.awaitEntered || this.input.markedBytes > limits.resendBytes;
   }
 
-  /** Reads as many of the client's frames as can be handled now, and sends what came of them, in one write each way. */
+  /** Reads on, as far as can be read now. */
   turn(): void {
-    if (this.turning) return;
-    this.turning = true;
-    try {
-      while (!this.waiting && !this.mustSeeEntered && this.step());
-    } finally {
-      this.turning = false;
-    }
-    this.endTurn();
+    this.work.turn(this);
   }
 
-  private step(): boolean {
-    if (this.streaming > 0) return streamLarge(this);
-    const found = this.input.next(limits.frameBytes);
-    if (found === 'none') return false;
-    if (found === 'invalid') {
-      this.end(new HomeportError('HP-G404', { why: 'a frame with an impossible length' }));
-      return false;
-    }
-    try {
-      return handleFrame(this, found);
-    } catch (error) {
-      if (!(error instanceof HomeportError)) throw error;
-      if (this.phase === 'attached') abortInBackend(this, errorResponseOf(error));
-      else this.failUnit(errorResponseOf(error));
-      return true;
-    }
-  }
-
-  private endTurn(): void {
-    const { toBackend, toClient } = this.gateway;
-    if (this.backend && this.phase === 'attached') {
-      this.flushBackend(this.backend);
-    } else toBackend.discard();
-    if (this.phase !== 'closed') toClient.flush(this.socket);
-    else toClient.discard();
-    if (this.waiting && this.input.bytes > limits.clientAheadBytes) this.socket.pause();
-    else if (this.socket.isPaused() && !this.backlogged) this.socket.resume();
-  }
-
-  private get backlogged(): boolean {
+  get backlogged(): boolean {
     return (this.backend?.stream.writableLength ?? 0) > limits.writeBacklogBytes;
-  }
-
-  private flushBackend(backend: Backend): void {
-    const { toBackend } = this.gateway;
-    if (!toBackend.empty) {
-      // The server keeps `enter`'s answer back until something makes it flush.
-      if (!this.tx.entered && !backend.replies.endsFlushed) toBackend.add(FLUSH);
-      toBackend.flush(backend.stream);
-    }
-    if (this.backlogged) this.socket.pause();
   }
 
   /** One of our own answers, in its place behind what the backend still owes. */
@@ -285,7 +201,7 @@ export class Session implements BackendOwner {
 
   private closed(): void {
     if (this.phase === 'closed') return;
-    abandon(this);
+    this.work.abandon(this);
     this.phase = 'closed';
     this.stalled?.cancel();
     this.statements.clear();
@@ -294,12 +210,11 @@ export class Session implements BackendOwner {
 
   /** An entry of the reply queue that an error made void. */
   readonly skipped: OnSkipped = (kind, extra) => {
-    // casts: what inbound.ts pushes with these kinds
     if (kind === Expect.fake) {
-      const undo = (extra as Fake).undo as ClientStatement | undefined;
+      const undo = (extra as Fake).undo as ClientStatement | undefined; // cast: what inbound.ts pushes
       if (undo) this.statements.undo(undo);
     } else if (kind === Expect.parse || kind === Expect.silentParse) {
-      const statement = extra as ClientStatement | undefined;
+      const statement = extra as ClientStatement | undefined; // cast: what inbound.ts pushes
       if (!statement) return;
       this.backend?.statements.forget(statement.text);
       if (kind === Expect.parse) this.statements.undo(statement);
@@ -309,11 +224,11 @@ export class Session implements BackendOwner {
   // ---- BackendOwner
 
   fromBackend(chunk: Buffer): void {
-    relay(this, chunk);
+    this.work.relay(this, chunk);
   }
 
   backendGone(why: string): void {
-    lost(this, why);
+    this.work.lost(this, why);
   }
 
   backendDrained(): void {

@@ -16,8 +16,6 @@ import { type Route, routeFor } from './route.ts';
 import type { Session } from './session.ts';
 import { difference, withSetting } from './settings.ts';
 
-export type { Route } from './route.ts';
-
 /** @returns true when a backend is at hand; false when the session now waits, or the unit has failed. */
 export function seek(s: Session): boolean {
   if (s.gateway.draining && s.pinned === undefined) {
