@@ -4,8 +4,9 @@ import type { Socket } from 'node:net';
 import { describe, HomeportError } from '../base/errors.ts';
 import type { World } from '../base/world.ts';
 import type { Cluster, ClusterStatus } from './cluster.ts';
-import { type ControlReply, type ControlRequest, LINE_BYTES, requestSchema } from './control.ts';
+import { type ControlReply, type ControlRequest, requestSchema } from './control.ts';
 import { parseLink } from './faults.ts';
+import { clusterLimits } from './limits.ts';
 
 async function obey(cluster: Cluster, request: ControlRequest): Promise<ClusterStatus> {
   if (request.do === 'isolate') await cluster.isolate(request.region);
@@ -48,7 +49,7 @@ function serveOne(socket: Socket, cluster: () => Cluster): void {
   socket.on('data', (piece: string) => {
     text += piece;
     const end = text.indexOf('\n');
-    if (end < 0 && text.length <= LINE_BYTES) return;
+    if (end < 0 && text.length <= clusterLimits.controlLineBytes) return;
     socket.pause();
     if (end < 0) socket.destroy();
     else void answer(text.slice(0, end), cluster()).then(reply => socket.end(JSON.stringify(reply)));

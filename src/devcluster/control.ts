@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import type { ClusterStatus } from './cluster.ts';
+import { clusterLimits } from './limits.ts';
 import { runningLauncher } from './lock.ts';
 import { isRunning } from './process.ts';
 
@@ -38,17 +39,13 @@ export const replySchema = z.union([
 ]);
 export type ControlReply = z.output<typeof replySchema>;
 
-/** Longer lines are no request of ours (I10). */
-export const LINE_BYTES = 64 * 1024;
-/** Starting a Postgres again after a crash can take its while. */
-const ANSWER_MS = 90_000;
-const STOP_MS = 60_000;
-
 function exchange(world: World, path: string, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = world.network.connect(path, () => socket.write(`${line}\n`));
     let text = '';
-    const timer = world.clock.after(ANSWER_MS, () => socket.destroy(new Error('no answer')), { keepAlive: true });
+    const timer = world.clock.after(clusterLimits.controlAnswerMs, () => socket.destroy(new Error('no answer')), {
+      keepAlive: true,
+    });
     socket.setEncoding('utf8');
     socket.on('data', (piece: string) => {
       text += piece;
@@ -102,8 +99,12 @@ export async function stopCluster(world: World, dir: string): Promise<boolean> {
     process.kill(launcher.pid, 'SIGTERM'); // it still starts, or its socket is gone: it ends in the same order
   }
   const isGone = () => (isRunning(launcher) && runningLauncher(dir) ? undefined : true);
-  const gone = await poll(world.clock, isGone, { everyMs: 20, limitMs: STOP_MS });
+  const gone = await poll(world.clock, isGone, { everyMs: 20, limitMs: clusterLimits.launcherStopMs });
   if (!gone)
-    throw new HomeportError('HP-L127', { dir, why: `still there after ${STOP_MS / 1000} s`, pid: launcher.pid });
+    throw new HomeportError('HP-L127', {
+      dir,
+      why: `still there after ${clusterLimits.launcherStopMs / 1000} s`,
+      pid: launcher.pid,
+    });
   return true;
 }

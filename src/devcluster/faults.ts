@@ -4,6 +4,7 @@
  * regions does not open the way between it and the other.
  */
 import { HomeportError } from '../base/errors.ts';
+import { clusterLimits } from './limits.ts';
 import { CLEAR, type LinkConditions } from './link.ts';
 import { type DevRegion, isDevRegion, others, REGIONS } from './plan.ts';
 
@@ -37,7 +38,7 @@ export function parseLink(text: string): LinkName {
 export function parseDurationMs(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s)?$/.exec(text.trim());
   const ms = Number(match?.[1]) * (match?.[2] === 's' ? 1000 : 1);
-  if (match && ms <= 60_000) return ms;
+  if (match && ms <= clusterLimits.linkDelayMs) return ms;
   throw new HomeportError('HP-L125', { text, what: 'a duration of at most a minute', example: '80ms or 1.5s' });
 }
 

@@ -4,13 +4,14 @@
  * 1. Bytes come out in the order and number in which they went in, whatever the conditions change to in between.
  * 2. A black hole *holds* bytes and ends: the connection stays open and nothing flows, as when packets are lost and
  *    TCP repeats them; after healing they arrive. Nothing is ever dropped out of the middle of a stream.
- * 3. What is held is bounded (`HELD_BYTES`, `HELD_PIECES` per connection and direction); beyond it the sender's socket
+ * 3. What is held is bounded (limits.ts, per connection and direction); beyond it the sender's socket
  *    is not read any more, and its own writes back up.
  * 4. A connection is made at the far side only when both directions flow, after the way there. (The near side's
  *    connect succeeds at once, because the kernel answers it: one round trip less than on a real link.)
  */
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../base/world.ts';
+import { clusterLimits } from './limits.ts';
 
 export interface LinkConditions {
   /** One way. */
@@ -25,12 +26,7 @@ export interface LinkConditions {
 
 export const CLEAR: LinkConditions = { delayMs: 0, bytesPerSecond: undefined, blackhole: false, cut: false };
 
-/** 100 MB/s over 40 ms one way: more than two cores push through everything else. */
-export const HELD_BYTES = 4 * 1024 * 1024;
-/** Many tiny pieces cost more than their bytes. */
-const HELD_PIECES = 4096;
-/** Throttled bytes go out in slices of this length, so that a low rate is smooth. */
-const SLICE_MS = 20;
+const { heldBytes: HELD_BYTES, heldPieces: HELD_PIECES, sliceMs: SLICE_MS } = clusterLimits;
 
 /** One direction of one link: its conditions, who wants to know of changes, and what has passed. */
 export class Direction {

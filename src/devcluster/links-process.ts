@@ -4,12 +4,11 @@ import { HomeportError } from '../base/errors.ts';
 import type { Clock } from '../base/world.ts';
 import type { Unit } from './launcher.ts';
 import { processUnit } from './launcher.ts';
+import { clusterLimits } from './limits.ts';
 import type { LinkConditions } from './link.ts';
 import type { LinkRoute, LinkStatus } from './links.ts';
 import type { LinkMessage, LinkOrder, LinkReply } from './links-main.ts';
 import { type Child, endProcess, type ProcessIdentity, startChild } from './process.ts';
-
-const ANSWER_MS = 10_000;
 
 interface Waiting {
   readonly resolve: (reply: LinkReply) => void;
@@ -28,7 +27,7 @@ export class LinksProcess {
     this.#child = child;
     this.#clock = clock;
     this.#logFile = logFile;
-    const stop = () => endProcess(clock, child.identity, [{ signal: 'SIGTERM', waitMs: 2_000 }]);
+    const stop = () => endProcess(clock, child.identity, [{ signal: 'SIGTERM', waitMs: clusterLimits.linksStopMs }]);
     this.unit = processUnit({ identity: child.identity, exited: child.exited, stop });
     // cast: the child is our own code and sends nothing else
     child.process.on('message', message => this.#answer(message as LinkReply));
@@ -73,7 +72,7 @@ export class LinksProcess {
   #ask(order: LinkOrder): Promise<LinkReply> {
     const message: LinkMessage = { ...order, id: ++this.#lastId };
     return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(ANSWER_MS, () => this.#fail('no answer'));
+      const timer = this.#clock.after(clusterLimits.linksAnswerMs, () => this.#fail('no answer'));
       const settle = () => {
         timer.cancel();
         this.#waiting.delete(message.id);

@@ -11,6 +11,7 @@ import { machine } from '../base/machine.ts';
 import type { Clock } from '../base/world.ts';
 import { readIfThere, writeWhole } from './files.ts';
 import type { Unit } from './launcher.ts';
+import { clusterLimits } from './limits.ts';
 import { endProcess, isRunning, type ProcessIdentity } from './process.ts';
 
 export type MemberState = 'stopped' | 'starting' | 'running' | 'paused' | 'killed' | 'crashed';
@@ -175,10 +176,10 @@ export class Member {
 }
 
 const ENDINGS: Record<MemberKind, { order: number; signal: NodeJS.Signals; waitMs: number }> = {
-  gateway: { order: 0, signal: 'SIGTERM', waitMs: 5_000 },
-  nats: { order: 1, signal: 'SIGTERM', waitMs: 10_000 },
-  postgres: { order: 2, signal: 'SIGINT', waitMs: 15_000 },
-  links: { order: 3, signal: 'SIGTERM', waitMs: 2_000 },
+  gateway: { order: 0, signal: 'SIGTERM', waitMs: clusterLimits.serveDrainMs },
+  nats: { order: 1, signal: 'SIGTERM', waitMs: clusterLimits.natsStopMs },
+  postgres: { order: 2, signal: 'SIGINT', waitMs: clusterLimits.postgresStopMs },
+  links: { order: 3, signal: 'SIGTERM', waitMs: clusterLimits.linksStopMs },
 };
 
 /**

@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { HomeportError } from '../base/errors.ts';
+import { clusterLimits } from './limits.ts';
 
 const run = promisify(execFile);
 
@@ -50,13 +51,13 @@ async function fromDocker(cacheDir: string): Promise<string | undefined> {
   if (existsSync(cached)) return cached;
   if (process.platform !== 'linux') return undefined;
   try {
-    const { stdout } = await run('docker', ['create', IMAGE], { timeout: 120_000 });
+    const { stdout } = await run('docker', ['create', IMAGE], { timeout: clusterLimits.dockerPullMs });
     const container = stdout.trim();
     mkdirSync(cacheDir, { recursive: true });
     try {
-      await run('docker', ['cp', `${container}:/nats-server`, `${cached}.new`], { timeout: 60_000 });
+      await run('docker', ['cp', `${container}:/nats-server`, `${cached}.new`], { timeout: clusterLimits.dockerMs });
     } finally {
-      await run('docker', ['rm', container], { timeout: 60_000 });
+      await run('docker', ['rm', container], { timeout: clusterLimits.dockerMs });
     }
     renameSync(`${cached}.new`, cached);
     return cached;
@@ -79,7 +80,7 @@ export function isOlder(version: string, least: string): boolean {
 async function checkVersion(binary: string): Promise<void> {
   let text: string;
   try {
-    text = (await run(binary, ['--version'], { timeout: 10_000 })).stdout.trim();
+    text = (await run(binary, ['--version'], { timeout: clusterLimits.toolMs })).stdout.trim();
   } catch (cause) {
     throw new HomeportError('HP-L111', { binary, version: 'unknown', least: LEAST_NATS_VERSION }, { cause });
   }

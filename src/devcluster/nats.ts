@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import { logTail } from './files.ts';
+import { clusterLimits } from './limits.ts';
 import { type Child, type Exit, endProcess, type ProcessIdentity, startChild } from './process.ts';
 
 export interface NatsOptions {
@@ -49,9 +50,6 @@ export interface RunningNats {
 
 const HOST = '127.0.0.1';
 const ROUTE_USER = 'route';
-const START_LIMIT_MS = 15_000;
-const READY_LIMIT_MS = 60_000;
-const STREAMS_LIMIT_MS = 10_000;
 
 /** JSON strings are valid in NATS's configuration format, whatever they hold. */
 function quoted(text: string): string {
@@ -96,7 +94,7 @@ export function natsConfiguration(options: NatsOptions): string {
 /** @returns undefined when nothing answers, or not within two seconds. */
 export async function askMonitor(url: string): Promise<{ ok: boolean; body: unknown } | undefined> {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    const response = await fetch(url, { signal: AbortSignal.timeout(clusterLimits.monitorMs) });
     return { ok: response.ok, body: await response.json() };
   } catch {
     return undefined; // not up yet, paused, or gone: the caller asks again
@@ -135,11 +133,11 @@ export async function startNats(options: NatsOptions): Promise<RunningNats> {
   const args = ['--config', configFile];
   const { onProcess } = options;
   const child = await startChild({ command: binary, args, cwd: dataDir, logFile, deathSignal: 'TERM', onProcess });
-  const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: 10_000 }]);
+  const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: clusterLimits.natsStopMs }]);
   const monitorUrl = `http://${HOST}:${options.monitorPort}`;
   try {
-    const waited = await waitFor(child, options, `${monitorUrl}/varz`, START_LIMIT_MS);
-    await demand(waited, options, START_LIMIT_MS);
+    const waited = await waitFor(child, options, `${monitorUrl}/varz`, clusterLimits.natsStartMs);
+    await demand(waited, options, clusterLimits.natsStartMs);
   } catch (error) {
     await stop();
     throw error;
@@ -152,11 +150,11 @@ export async function startNats(options: NatsOptions): Promise<RunningNats> {
     identity,
     logFile,
     exited,
-    async ready(limitMs = READY_LIMIT_MS) {
+    async ready(limitMs = clusterLimits.natsReadyMs) {
       const health = `${monitorUrl}/healthz`;
       await demand(await waitFor(child, options, `${health}?js-meta-only=true`, limitMs), options, limitMs);
       // streams elect leaders of their own; one that never gets well must not keep everything else from starting
-      await waitFor(child, options, health, STREAMS_LIMIT_MS);
+      await waitFor(child, options, health, clusterLimits.streamsReadyMs);
     },
     stop,
   };

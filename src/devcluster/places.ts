@@ -16,10 +16,10 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, lstatSync, mkdirSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { clusterLimits } from './limits.ts';
 import { blockedAt, type RunAs } from './user.ts';
 
-/** sockaddr_un has 108 bytes on Linux, 104 on macOS, with the zero at the end. */
-const SOCKET_PATH_BYTES = 103;
+const SOCKET_PATH_BYTES = clusterLimits.socketPathBytes;
 const ELSEWHERE = '/var/lib/homeport';
 
 function shortHash(text: string): string {

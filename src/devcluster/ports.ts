@@ -9,12 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HomeportError } from '../base/errors.ts';
 import { realWorld, type World } from '../base/world.ts';
+import { clusterLimits } from './limits.ts';
 import { identify, isRunning, type ProcessIdentity } from './process.ts';
 
-const FIRST = 10_000;
-const LAST = 32_767;
-/** Far more tries than a machine with room for a cluster needs; then it is an error and not an endless search. */
-const TRIES_PER_PORT = 200;
+const { firstPort: FIRST, lastPort: LAST, portTries: TRIES_PER_PORT } = clusterLimits;
 
 export interface PortOptions {
   readonly world?: World;

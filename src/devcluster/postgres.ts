@@ -13,6 +13,7 @@ import pg from 'pg';
 import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import { logTail } from './files.ts';
+import { clusterLimits } from './limits.ts';
 import { reachableBinaries } from './places.ts';
 import { type Child, type Exit, endProcess, type ProcessIdentity, startChild } from './process.ts';
 import { ownedDirectory, postgresUser, type RunAs } from './user.ts';
@@ -49,8 +50,6 @@ export interface RunningPostgres {
 }
 
 const PLATFORMS: Record<string, string> = { linux: 'linux', darwin: 'darwin', win32: 'windows' };
-const SOCKET_PATH_BYTES = 107;
-const START_LIMIT_MS = 60_000;
 
 /** What a shard needs beyond PostgreSQL's defaults, and the defaults that durability rests on, spelled out. */
 const SETTINGS: Record<string, string> = {
@@ -162,9 +161,9 @@ async function waitUntilReady(child: Child, options: PostgresOptions, logFile: s
     if (child.exit) return 'ended' as const;
     return (await isReady(options.dataDir, child.identity.pid)) ? ('ready' as const) : undefined;
   };
-  const outcome = await poll(options.world.clock, state, { everyMs: 15, limitMs: START_LIMIT_MS });
+  const outcome = await poll(options.world.clock, state, { everyMs: 15, limitMs: clusterLimits.postgresStartMs });
   if (outcome === 'ready') return;
-  const why = outcome === 'ended' ? 'the server ended' : `not ready within ${START_LIMIT_MS / 1000} s`;
+  const why = outcome === 'ended' ? 'the server ended' : `not ready within ${clusterLimits.postgresStartMs / 1000} s`;
   const tail = await logTail(logFile);
   throw new HomeportError('HP-L102', { dataDir: options.dataDir, why, logFile, tail });
 }
@@ -176,8 +175,8 @@ async function waitUntilReady(child: Child, options: PostgresOptions, logFile: s
  */
 export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
   const { dataDir, port, socketDir, world } = options;
-  if (Buffer.byteLength(join(socketDir, `.s.PGSQL.${port}.lock`)) > SOCKET_PATH_BYTES) {
-    throw new HomeportError('HP-L105', { socketDir, limit: SOCKET_PATH_BYTES });
+  if (Buffer.byteLength(join(socketDir, `.s.PGSQL.${port}.lock`)) > clusterLimits.socketPathBytes) {
+    throw new HomeportError('HP-L105', { socketDir, limit: clusterLimits.socketPathBytes });
   }
   const user = postgresUser();
   const bin = postgresBinaries(user);
@@ -199,8 +198,8 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   });
   const stop = (signal: NodeJS.Signals = 'SIGINT') =>
     endProcess(world.clock, child.identity, [
-      { signal, waitMs: 15_000 },
-      { signal: 'SIGQUIT', waitMs: 5_000 },
+      { signal, waitMs: clusterLimits.postgresStopMs },
+      { signal: 'SIGQUIT', waitMs: clusterLimits.postgresQuitMs },
     ]);
   try {
     await waitUntilReady(child, options, logFile);

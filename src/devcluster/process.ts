@@ -8,6 +8,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { type Clock, poll } from '../base/world.ts';
+import { clusterLimits } from './limits.ts';
 import type { RunAs } from './user.ts';
 
 export interface ProcessIdentity {
@@ -228,5 +229,5 @@ export async function endProcess(
     if (await poll(clock, gone, { everyMs: 10, limitMs: waitMs })) return;
   }
   if (!gone()) killTree(identity.pid);
-  await poll(clock, gone, { everyMs: 10, limitMs: 5_000 });
+  await poll(clock, gone, { everyMs: 10, limitMs: clusterLimits.killedMs });
 }

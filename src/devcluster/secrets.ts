@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { World } from '../base/world.ts';
+import { clusterLimits } from './limits.ts';
 import type { Places } from './places.ts';
 
 const run = promisify(execFile);
@@ -35,7 +36,7 @@ export async function ensureCertificate(places: Places): Promise<Certificate | u
   const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-sha256'];
   args.push('-days', '3650', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1');
   try {
-    await run('openssl', [...args, '-keyout', key, '-out', cert], { timeout: 20_000 });
+    await run('openssl', [...args, '-keyout', key, '-out', cert], { timeout: clusterLimits.toolMs });
   } catch {
     return undefined; // not installed, or LibreSSL too old for -addext: TLS is a convenience here
   }

@@ -3,11 +3,9 @@ import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import { logTail, readFrom } from './files.ts';
 import { processUnit, type Unit } from './launcher.ts';
+import { clusterLimits } from './limits.ts';
 import { endProcess, type ProcessIdentity, startChild } from './process.ts';
 
-const START_LIMIT_MS = 30_000;
-/** It lets running transactions end before it goes. */
-const DRAIN_LIMIT_MS = 20_000;
 const READY_LINE = /^\{.*"ready"\s*:\s*true/m;
 
 export interface ServeOptions {
@@ -29,16 +27,18 @@ export async function startServe(options: ServeOptions): Promise<Unit> {
   const { region, configFile, logFile, env, onProcess, world } = options;
   const args = [options.entry, 'serve', '--config', configFile];
   const child = await startChild({ command: process.execPath, args, env, logFile, deathSignal: 'TERM', onProcess });
-  const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: DRAIN_LIMIT_MS }]);
+  const stop = () =>
+    endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: clusterLimits.serveDrainMs }]);
   const state = () => {
     if (child.exit) return 'ended' as const;
     return READY_LINE.test(readFrom(logFile, child.logOffset)) ? ('ready' as const) : undefined;
   };
-  const outcome = await poll(world.clock, state, { everyMs: 20, limitMs: START_LIMIT_MS });
+  const outcome = await poll(world.clock, state, { everyMs: 20, limitMs: clusterLimits.serveStartMs });
   if (outcome !== 'ready') {
     await stop();
     const { code, signal } = child.exit ?? {};
-    const why = outcome === 'ended' ? `it ended (${signal ?? code})` : `not ready within ${START_LIMIT_MS / 1000} s`;
+    const why =
+      outcome === 'ended' ? `it ended (${signal ?? code})` : `not ready within ${clusterLimits.serveStartMs / 1000} s`;
     throw new HomeportError('HP-L124', { region, why, logFile, tail: await logTail(logFile) });
   }
   return processUnit({ identity: child.identity, exited: child.exited, stop });

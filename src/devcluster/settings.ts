@@ -24,9 +24,9 @@ export interface SettingsInput {
   readonly verifiers: Readonly<Record<string, string>>;
 }
 
-function shard(input: SettingsInput, host: string, port: number) {
+function shard(input: SettingsInput, region: DevRegion, host: string, port: number) {
   const admin = { user: ADMIN, password: { file: input.places.secret('postgres-admin') } };
-  return { host, port, database: DATABASE, admin, tls: false };
+  return { host, port, database: DATABASE, admin, tls: false, ordinal: REGIONS.indexOf(region) + 1 };
 }
 
 /** The own shard through its Unix socket, everything elsewhere through the links. */
@@ -34,8 +34,8 @@ export function regionSettings(region: DevRegion, input: SettingsInput): Record<
   const { places, plan, certificate, verifiers } = input;
   const at = (port: number) => `${HOST}:${port}`;
   const peers = (to: DevRegion) => (to === region ? plan.port(to, 'peer') : plan.linkPort(region, to, 'peer'));
-  const remote = (to: DevRegion) => shard(input, HOST, plan.linkPort(region, to, 'postgres'));
-  const own = shard(input, places.postgresSockets(region), plan.port(region, 'postgres'));
+  const remote = (to: DevRegion) => shard(input, to, HOST, plan.linkPort(region, to, 'postgres'));
+  const own = shard(input, region, places.postgresSockets(region), plan.port(region, 'postgres'));
   return {
     cluster: { name: 'homeport-dev', secret: { file: places.secret('cluster') } },
     region,

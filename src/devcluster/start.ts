@@ -2,6 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { HomeportError } from '../base/errors.ts';
 import type { World } from '../base/world.ts';
 import { buildVerifier } from '../pgwire/scram-keys.ts';
 import { Cluster, type ClusterOptions, type RegionAddresses, settleAll } from './cluster.ts';
@@ -121,6 +122,17 @@ export async function cleanUp(dir: string, world: World): Promise<string[]> {
  * @throws HP-L120 when one runs there already; otherwise what its parts throw, each with its remedy.
  */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  try {
+    return await begin(options);
+  } catch (error) {
+    // casts: errors of node:fs carry a code and a path
+    const { code, path } = error as NodeJS.ErrnoException;
+    if (code !== 'EACCES' && code !== 'EPERM') throw error;
+    throw new HomeportError('HP-L131', { path, dir: options.dir }, { cause: error });
+  }
+}
+
+async function begin(options: ClusterOptions): Promise<Cluster> {
   const places = new Places(options.dir, postgresUser(options.env));
   const unlock = lockDirectory(places.dir, places.controlSocket, places.log('launcher'));
   let cluster: Cluster;

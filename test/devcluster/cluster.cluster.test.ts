@@ -90,17 +90,31 @@ async function routesOf(monitorPort: number | undefined): Promise<string[]> {
   return (body?.routes ?? []).map(route => route.remote_name);
 }
 
-test('all NATS routes run through links: as many connections there as routes, and each server has both others', async () => {
-  const counted = async () => {
-    const { processes, links } = await cluster.status();
-    const monitors = processes.filter(({ kind }) => kind === 'nats').map(({ ports }) => ports.monitor);
-    const routes = await Promise.all(monitors.map(routesOf));
-    const connections = links.reduce((sum, link) => sum + link.connections, 0);
-    const isWhole = routes.every(names => new Set(names).size === 2);
-    // each route has two ends; while the cluster forms, doubled ones are still being given up
-    return isWhole && routes.flat().length === 2 * connections ? connections : undefined;
-  };
-  expect(await poll(clock, counted, { everyMs: 50, limitMs: 10_000 })).toBeGreaterThanOrEqual(3);
+async function linkedRoutes(): Promise<number | undefined> {
+  const { processes, links } = await cluster.status();
+  const monitors = processes.filter(({ kind }) => kind === 'nats').map(({ ports }) => ports.monitor);
+  const routes = await Promise.all(monitors.map(routesOf));
+  const connections = links.reduce((sum, link) => sum + link.connections, 0);
+  const isWhole = routes.every(names => new Set(names).size === 2);
+  // each route has two ends; while the cluster forms, doubled ones are still being given up
+  return isWhole && routes.flat().length === 2 * connections ? connections : undefined;
+}
+
+/** As many connections through links as there are routes, and each server has both others: none passes by. */
+async function expectLinkedRoutes(): Promise<void> {
+  expect(await poll(clock, linkedRoutes, { everyMs: 50, limitMs: 15_000 })).toBeGreaterThanOrEqual(3);
+}
+
+test('all NATS routes run through links', () => expectLinkedRoutes());
+
+test('NATS syncs every write and lets nobody in without the password', async () => {
+  const { processes } = await cluster.status();
+  const ports = processes.find(({ name }) => name === 'eu-west/nats')?.ports;
+  const answer = await askMonitor(`http://127.0.0.1:${ports?.monitor}/jsz`);
+  expect(answer?.body).toMatchObject({ config: { sync_always: true } });
+  const servers = `127.0.0.1:${ports?.client}`;
+  await expect(connect({ servers, maxReconnectAttempts: 0 })).rejects.toThrow(/[Aa]uthorization/);
+  await expect(connect({ servers, user: 'homeport', pass: 'wrong' })).rejects.toThrow(/[Aa]uthorization/);
 });
 
 test('latency between two regions is felt between them alone', async () => {
@@ -126,27 +140,22 @@ test('latency between two regions is felt between them alone', async () => {
 test('an isolated region loses the quorum, the others go on, and healing brings it back', async () => {
   const [inside, outside] = [await natsOf('eu-west'), await natsOf('us-east')];
   await outside.jsm.streams.add({ name: 'iso', subjects: ['iso'], num_replicas: 3 });
-  await inside.js.publish('iso', 'before');
-  await ask(realWorld, dir, { do: 'isolate', region: 'eu-west' });
-  const published = async () => {
+  /** Undefined as long as no leader answers it. */
+  const publish = (js: typeof inside.js) => async () => {
     try {
-      return await outside.js.publish('iso', 'meanwhile');
+      return await js.publish('iso', 'x');
     } catch {
-      return undefined; // no leader yet
+      return undefined; // no leader, or none that can be seen from there yet
     }
   };
-  expect(await poll(clock, published, { everyMs: 100, limitMs: 25_000 })).toBeDefined();
-  await expect(inside.js.publish('iso', 'never')).rejects.toThrow();
+  const within = (ms: number) => ({ everyMs: 100, limitMs: ms });
+  expect(await poll(clock, publish(inside.js), within(10_000))).toBeDefined();
+  await ask(realWorld, dir, { do: 'isolate', region: 'eu-west' });
+  expect(await poll(clock, publish(outside.js), within(25_000))).toBeDefined();
+  expect(await poll(clock, publish(inside.js), within(2_000))).toBeUndefined();
   expect((await cluster.status()).isolated).toEqual(['eu-west']);
   await cluster.heal('eu-west');
-  const back = async () => {
-    try {
-      return await inside.js.publish('iso', 'after');
-    } catch {
-      return undefined; // it has not found the leader yet
-    }
-  };
-  expect(await poll(clock, back, { everyMs: 100, limitMs: 25_000 })).toBeDefined();
+  expect(await poll(clock, publish(inside.js), within(25_000))).toBeDefined();
   await inside.nc.close();
   await outside.nc.close();
 }, 90_000);
@@ -173,6 +182,7 @@ test('a killed region stays dead until it is started, and has its data', async (
   expect(await states()).toEqual(['killed', 'killed']);
   await expect(withShard(shardUrl('us-east'), async () => undefined)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   await cluster.start('us-east');
+  await expectLinkedRoutes();
   expect(await states()).toEqual(['running', 'running']);
   const { rows } = await withShard(shardUrl('us-east'), client => client.query('select count(*)::int as n from kept'));
   expect(rows).toEqual([{ n: 1 }]);

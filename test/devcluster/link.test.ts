@@ -3,11 +3,12 @@ import type { Server, Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { poll, realWorld } from '../../src/base/world.ts';
-import { HELD_BYTES } from '../../src/devcluster/link.ts';
+import { clusterLimits } from '../../src/devcluster/limits.ts';
 import { Links } from '../../src/devcluster/links.ts';
 import { allocatePorts } from '../../src/devcluster/ports.ts';
 
 const { clock, network } = realWorld;
+const HELD_BYTES = clusterLimits.heldBytes;
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();

@@ -128,4 +128,11 @@ export const clusterErrors = specs({
     hint: 'read {logFile}, or start it in the foreground to see why: homeport dev --dir {dir}',
     http: 500,
   },
+  'HP-L131': {
+    sqlstate: '58000',
+    message: 'this user may not use {path}',
+    detail: 'Parts of {dir} belong to another user, as when it was once started with sudo.',
+    hint: 'give it back (sudo chown -R "$USER" {dir}), or choose another directory: homeport dev --dir <dir>',
+    http: 403,
+  },
 });
