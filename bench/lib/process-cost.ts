@@ -17,19 +17,34 @@ function readProc(pid: number, file: string): string | undefined {
   }
 }
 
+/** Looks for a moment in which no process comes or goes. */
+const TRIES = 50;
+
 /**
  * User and system time of a process, of all below it, and of the children that have ended and been collected: what a
- * postmaster's backends took is there after they are gone.
+ * postmaster's backends took is there after they are gone. One that ends while we read would count twice or not at all,
+ * so the reading is repeated until none does.
  */
 export function cpuMicros(root: number): number {
   let ticks = 0;
-  for (const pid of [root, ...descendants(root)]) {
+  for (let attempt = 0; attempt < TRIES; attempt++) {
+    const before = descendants(root);
+    ticks = ticksOf([root, ...before]);
+    const after = descendants(root);
+    if (after.length === before.length && after.every((pid, index) => pid === before[index])) break;
+  }
+  return ticks * TICK_US;
+}
+
+function ticksOf(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
     const stat = readProc(pid, 'stat');
     if (stat === undefined) continue;
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     for (const index of [11, 12, 13, 14]) ticks += Number(fields[index]); // utime, stime, cutime, cstime
   }
-  return ticks * TICK_US;
+  return ticks;
 }
 
 /** Resident memory of a process and all below it; pages that they share are counted once (PSS). */
