@@ -9,7 +9,7 @@ import * as z from 'zod';
 import { HomeportError } from '../base/errors.ts';
 import { machine } from '../base/machine.ts';
 import type { Clock } from '../base/world.ts';
-import { readIfThere, writeWhole } from './files.ts';
+import { readJson, writeWhole } from './files.ts';
 import type { Unit } from './launcher.ts';
 import { clusterLimits } from './limits.ts';
 import { endProcess, isRunning, type ProcessIdentity } from './process.ts';
@@ -191,7 +191,7 @@ export async function endLeftovers(processesDir: string, clock: Clock): Promise<
   const found: { name: string; kind: MemberKind; identity: ProcessIdentity }[] = [];
   const files = readdirSync(processesDir).filter(name => name.endsWith('.json'));
   for (const file of files) {
-    const parsed = recordSchema.safeParse(JSON.parse(readIfThere(join(processesDir, file)) || '{}'));
+    const parsed = recordSchema.safeParse(readJson(join(processesDir, file)));
     const { name, kind, pid, startedAt } = parsed.data ?? {};
     if (!name || !kind || pid === undefined || startedAt === undefined) continue;
     if (isRunning({ pid, startedAt })) found.push({ name, kind, identity: { pid, startedAt } });

@@ -3,7 +3,7 @@
  * second start gives every listener the port it had, as long as that is free.
  */
 import type { World } from '../base/world.ts';
-import { readIfThere, writeWhole } from './files.ts';
+import { readJson, writeWhole } from './files.ts';
 import type { LinkRoute } from './links.ts';
 import { allocatePorts } from './ports.ts';
 
@@ -35,11 +35,7 @@ export function others(region: DevRegion): DevRegion[] {
 }
 
 function readPorts(file: string): Map<string, number> {
-  const text = readIfThere(file);
-  const ports = new Map<string, number>();
-  if (!text) return ports;
-  for (const [name, port] of Object.entries(JSON.parse(text))) ports.set(name, Number(port));
-  return ports;
+  return new Map(Object.entries(readJson(file) ?? {}).map(([name, port]) => [name, Number(port)]));
 }
 
 export async function makePlan(portsFile: string, world: World): Promise<Plan> {

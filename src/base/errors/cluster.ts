@@ -113,7 +113,7 @@ export const clusterErrors = specs({
   'HP-L128': {
     sqlstate: '58000',
     message: 'the state in {file} can not be read: {why}',
-    hint: 'move {dir} away and start again with a new cluster, or put the file right',
+    hint: 'put {file} right, or remove it and start again',
     http: 500,
   },
   'HP-L129': {
