@@ -93,6 +93,9 @@ export class DirectoryCache {
    */
   static async open(options: CacheOptions): Promise<DirectoryCache> {
     const cache = new DirectoryCache(options);
+    // Whoever takes a failure of it seriously comes below; until then it must not count as unhandled.
+    const bus = Promise.resolve(options.bus);
+    bus.catch(() => undefined);
     const saved = await new SnapshotFile(options.snapshotFile, options.world, options.log).load();
     if (saved) {
       cache.#identity = saved.identity;
@@ -101,7 +104,8 @@ export class DirectoryCache {
       for (const [tenant, fact] of [...saved.pins].reverse()) cache.#pins.offer(tenant, cache.#slotOf(tenant), fact);
     }
     try {
-      await cache.#firstContact(options, saved !== undefined);
+      if (options.bus !== undefined || !saved)
+        await cache.#firstContact(bus, options.snapshotFile, saved !== undefined);
       return cache;
     } catch (error) {
       await cache.close();
@@ -188,27 +192,26 @@ export class DirectoryCache {
     await this.#keeper.close();
   }
 
-  async #firstContact({ bus, snapshotFile }: CacheOptions, haveSnapshot: boolean): Promise<void> {
+  async #firstContact(bus: Promise<Bus | undefined>, file: string, haveSnapshot: boolean): Promise<void> {
     const limitMs = haveSnapshot ? directoryLimits.openWithSnapshotMs : directoryLimits.openWithoutSnapshotMs;
-    const attached = Promise.resolve(bus).then(async ready => {
+    const attached = bus.then(async ready => {
       if (!ready || this.#closed) return false;
       this.#feed = this.#follow(ready);
       await this.#feed.ready(haveSnapshot);
       return true;
     });
-    if (bus === undefined && haveSnapshot) return;
     const giveUp = new AbortController();
     const late = this.#world.clock.sleep(limitMs, giveUp.signal).then(
       () => 'late' as const,
       () => 'late' as const,
     );
-    if (haveSnapshot) attached.catch(error => this.#log.error({ err: error }, 'the directory can not be followed'));
+    attached.catch(error => this.#log.error({ err: error }, 'the directory can not be followed'));
     const first = await Promise.race([haveSnapshot ? attached.catch(() => false) : attached, late]).finally(() =>
       giveUp.abort(),
     );
     if (first === true) return;
-    if (!haveSnapshot) throw new HomeportError('HP-D306', { file: snapshotFile });
-    this.#log.warn({ file: snapshotFile }, 'the directory can not be reached; serving from the last good snapshot');
+    if (!haveSnapshot) throw new HomeportError('HP-D306', { file });
+    this.#log.warn({ file }, 'the directory can not be reached; serving from the last good snapshot');
   }
 
   #follow(bus: Bus): DirectoryFeed {
