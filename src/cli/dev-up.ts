@@ -11,7 +11,7 @@ import { type Child, startChild } from '../devcluster/process.ts';
 import { cleanUp, startCluster } from '../devcluster/start.ts';
 import { postgresUser } from '../devcluster/user.ts';
 import type { Cli } from './context.ts';
-import type { DevOptions } from './dev.ts';
+import type { DevOptions } from './dev-options.ts';
 import { prepare } from './dev-prepare.ts';
 import { commandName, readyText } from './dev-report.ts';
 import { exitCodes } from './exit.ts';

@@ -2,17 +2,7 @@
 import type { Command } from 'commander';
 import type { ControlRequest, LinkChange } from '../devcluster/control.ts';
 import { type Cli, examples } from './context.ts';
-
-/** Options of `homeport dev` itself; its subcommands use `dir`. */
-export interface DevOptions {
-  readonly dir: string;
-  readonly detach?: boolean;
-  readonly empty?: boolean;
-  readonly rtt?: readonly string[];
-  /** False after `--no-gateways`. */
-  readonly gateways: boolean;
-  readonly background?: boolean;
-}
+import type { DevOptions } from './dev-options.ts';
 
 function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import type { Server, Socket } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { poll, realWorld } from '../../src/base/world.ts';
 import { clusterLimits } from '../../src/devcluster/limits.ts';
@@ -88,9 +87,9 @@ test('delay holds each byte for its time and keeps the order, also while it chan
   let expected = '';
   for (let i = 0; i < 200; i++) {
     expected += `${i},`;
-    near.write(`${i},`);
+    const written = new Promise<void>(resolve => near.write(`${i},`, () => resolve()));
     if (i === 100) there.change({ delayMs: 30 });
-    if (i % 20 === 0) await setImmediate();
+    if (i % 20 === 0) await written;
   }
   expect((await atFar.until(expected.length)).toString()).toBe(expected);
   expect((atFar.got.atMs[0] ?? 0) - sentMs).toBeGreaterThanOrEqual(29);
