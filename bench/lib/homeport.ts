@@ -97,7 +97,9 @@ async function settings(place: Place, ports: { pg: number; peer: number; http: n
       user: NATS.user,
       password: { file: file(directory, 'nats-password', NATS.password) },
     },
-    shards: { [SHARD]: { ordinal: 0, host: shard.socketDir, port: shard.port, database: 'app', admin, tls: false } },
+    shards: {
+      [SHARD]: { ordinal: 1, host: shard.socketDir, port: shard.port, database: 'app', admin, tls: false },
+    },
     regions: { [REGION]: { peers: [`${HOST}:${ports.peer}`] } },
     users: { [USER.user]: { verifier, tenants: ['*'] } },
     limits: { clients: idle + 200, perTenant: backends, perUser: backends, perShard: backends },

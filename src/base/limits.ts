@@ -45,6 +45,8 @@ export const limits = {
   rerouteAttempts: 64,
   /** How long a transaction is held while its home changes. */
   holdMs: 10_000,
+  /** How long a change of a fence waits for writers in flight; new ones wait with it, so less than `holdMs`. */
+  fenceWaitMs: 5_000,
   /** How long a transaction that has run nothing keeps trying to reach a home that does not answer. */
   unreachableMs: 3_000,
   /** Hops between gateways: one forward, and one more when the home has just moved. */

@@ -1,7 +1,30 @@
 /**
  * What `homeport dev` does between "Postgres and NATS are up" and "gateways start": it makes the shards and the
- * directory fit to be served, and puts the sample data in. Found done already, it does nothing.
+ * directory fit to be served, and puts the sample shops in. Found done already, it changes nothing.
  */
-import type { Prepare } from '../devcluster/cluster.ts';
+import { loadConfig } from '../config/load.ts';
+import { initialiseCluster } from '../control/initialise.ts';
+import { ControlPlane } from '../control/plane.ts';
+import { enrollAll, migrateAll } from '../control/schema.ts';
+import type { Prepare, PrepareInput } from '../devcluster/cluster.ts';
+import { createLogger } from '../observe/log.ts';
+import { addSampleShops, SAMPLE_MIGRATIONS, SAMPLE_TABLES } from './sample.ts';
 
-export const prepare: Prepare = () => Promise.resolve();
+export const prepare: Prepare = async (input: PrepareInput) => {
+  const { world, progress, regions } = input;
+  // One region's view is enough: every shard is reached from it, through the links.
+  const config = loadConfig({ file: regions['eu-west'].configFile, env: {} });
+  const log = createLogger({ level: 'warn', component: 'dev', destination: 2 });
+  const options = { config, world, log, author: { who: 'homeport dev', why: 'start of the local cluster' } };
+  await initialiseCluster(options, progress);
+  if (input.empty) return;
+  const ran = await migrateAll(config, world, { userMigrations: SAMPLE_MIGRATIONS });
+  await enrollAll(config, SAMPLE_TABLES, {});
+  const plane = await ControlPlane.open(options);
+  try {
+    const added = await addSampleShops(plane);
+    if (added > 0 || ran.some(report => report.user.length > 0)) progress(`${added} sample shops are open`);
+  } finally {
+    await plane.close();
+  }
+};

@@ -55,6 +55,17 @@ const ownShards = check(['region', 'regions', 'shards'], ({ region, regions, sha
   }
 });
 
+const ordinals = check(['shards', 'remoteShards'], ({ shards, remoteShards }, report) => {
+  const owners = new Map<number, string>();
+  for (const [section, list] of Object.entries({ shards, remoteShards })) {
+    for (const [id, { ordinal }] of Object.entries(list)) {
+      const owner = owners.get(ordinal);
+      if (owner === undefined) owners.set(ordinal, id);
+      else report([section, id, 'ordinal'], `${owner} has ${ordinal} already`, 'give every shard a number of its own');
+    }
+  }
+});
+
 const remoteShards = check(['region', 'regions', 'remoteShards'], ({ region, regions, remoteShards }, report) => {
   const known = Object.keys(regions);
   for (const [id, shard] of Object.entries(remoteShards)) {
@@ -173,7 +184,18 @@ const natsUser = check(['nats'], ({ nats }, report) => {
   report(['nats', absent], 'user and password belong together', `set nats.${absent} too, or neither`);
 });
 
-const checks = [ownRegion, ownShards, remoteShards, domains, userTenants, verifiers, listeners, limitsFit, natsUser];
+const checks = [
+  ownRegion,
+  ownShards,
+  ordinals,
+  remoteShards,
+  domains,
+  userTenants,
+  verifiers,
+  listeners,
+  limitsFit,
+  natsUser,
+];
 
 /** Runs every check whose sections are well-formed. */
 export function runChecks(sections: Partial<Settings>, report: Report): void {

@@ -59,8 +59,8 @@ export function resolveNats(nats: NonNullable<Written<'nats'>>, via: Resolver): 
 function resolveShard(path: string, shard: ShardSettings, via: Resolver): ShardConfig {
   const { user, password: ref } = shard.admin;
   const password = via.attempt(() => readPassword(ref, `${path}.admin.password`, via)) ?? '';
-  const { host, port, database, weight } = shard;
-  return { host, port, database, admin: { user, password }, tls: shard.tls ?? !isLocalHost(host), weight };
+  const { host, port, database, weight, ordinal } = shard;
+  return { host, port, database, admin: { user, password }, tls: shard.tls ?? !isLocalHost(host), weight, ordinal };
 }
 
 /** @param withRegion adds what a shard of another region has besides. */

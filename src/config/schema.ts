@@ -28,6 +28,8 @@ export interface ShardConfig {
   readonly admin: { readonly user: string; readonly password: string };
   readonly tls: boolean;
   readonly weight: number;
+  /** This shard's alone in the whole cluster, for ever: what the ids made on it leave when divided by 1024. */
+  readonly ordinal: number;
 }
 
 export interface RemoteShardConfig extends ShardConfig {
@@ -95,6 +97,7 @@ const shard = {
     })
     .describe('how Homeport administers the shard'),
   tls: z.boolean().optional().describe('true or false; without it, TLS is used beyond loopback and Unix sockets'),
+  ordinal: z.int().min(0).max(1023).describe('a number from 0 to 1023 that no other shard of the cluster has or had'),
   weight: z.number().positive().max(1_000_000).default(1).describe('the share of tenants that the shard takes'),
 };
 

@@ -48,6 +48,11 @@ export async function getTenant(admin: pg.ClientBase, shard: ShardId, tenant: Te
   return found;
 }
 
+/** For a tenant whose registration has been written at its new home. */
+export async function removeTenant(admin: pg.ClientBase, tenant: TenantKey): Promise<void> {
+  await admin.query('delete from homeport.tenant where tenant = $1', [tenant]);
+}
+
 /** One page in the order of the keys; give the last key of a page to get the next one. */
 export async function listTenants(
   admin: pg.ClientBase,

@@ -32,9 +32,9 @@ export class Workshop {
       region: 'eu-west',
       listen: { pg: '127.0.0.1:6432' },
       nats: { servers: ['nats://127.0.0.1:4222'] },
-      shards: { 'eu-west-1': { host: '/tmp/pg', port: 5433, admin: { password: { file: 'db.pw' } } } },
+      shards: { 'eu-west-1': { host: '/tmp/pg', port: 5433, ordinal: 1, admin: { password: { file: 'db.pw' } } } },
       regions: { 'eu-west': null, 'us-east': { peers: ['127.0.0.1:7433', '[::1]:7433'] } },
-      remoteShards: { 'us-east-1': { host: 'db.us', admin: { password: { env: 'DB_PW' } } } },
+      remoteShards: { 'us-east-1': { host: 'db.us', ordinal: 2, admin: { password: { env: 'DB_PW' } } } },
       domains: { eu: ['eu-west'] },
       users: { app: { verifier: VERIFIER, tenants: ['*'] } },
     };

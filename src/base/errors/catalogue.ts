@@ -1,4 +1,5 @@
 /** All error codes, joined from one file per area. The first letter after `HP-` names the area. */
+import { adminErrors } from './admin.ts';
 import { clusterErrors } from './cluster.ts';
 import { configErrors } from './config.ts';
 import { directoryErrors } from './directory.ts';
@@ -14,6 +15,7 @@ const all = {
   ...wireErrors,
   ...gatewayErrors,
   ...clusterErrors,
+  ...adminErrors,
 };
 
 export type ErrorCode = keyof typeof all;

@@ -1,0 +1,37 @@
+/** HP-A: operations of admins: pins, tenants, the cluster as a whole. */
+import { specs } from './spec.ts';
+
+export const adminErrors = specs({
+  'HP-A101': {
+    sqlstate: '22023',
+    message: '"{name}" names no single shard',
+    hint: 'use a shard, or a region that has one shard; known here: {known}',
+    http: 404,
+  },
+  'HP-A102': {
+    sqlstate: '22023',
+    message: 'the way to shard {shard} is not in this configuration',
+    hint: 'add it to shards or remoteShards, or run the command where it is known',
+    http: 409,
+  },
+  'HP-A103': {
+    sqlstate: '55006',
+    message: '{tenant} has data on {shard}, so its home cannot change to {wanted}',
+    detail: 'Found rows in {tables}. Nothing was changed; {shard} still serves the tenant.',
+    hint: 'pin it to {shard}, where it is (homeport pin {tenant} --to {shard}); moving data between homes is not built yet',
+    http: 409,
+  },
+  'HP-A104': {
+    sqlstate: '55000',
+    message: '{tenant} has no pin: it lives where its slot lives',
+    hint: 'see where that is: homeport explain {tenant}',
+    http: 404,
+  },
+  'HP-A105': {
+    sqlstate: '55000',
+    message: 'a change of the pin of {tenant} to {wanted} was begun and is not finished',
+    detail: 'Its transactions are held until it is. Its data is safe where it was.',
+    hint: 'finish it first: homeport pin {tenant} --to {wanted}',
+    http: 409,
+  },
+});

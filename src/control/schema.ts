@@ -1,0 +1,61 @@
+/** The user's schema on all shards: migrations and enrolment, with what they need of the configuration. */
+import type { ShardId } from '../base/ids.ts';
+import type { World } from '../base/world.ts';
+import type { Config } from '../config/schema.ts';
+import { connectAdmin } from '../shards/admin.ts';
+import { type EnrollReport, enrollTables, sequenceFloors } from '../shards/enroll.ts';
+import { type MigrateProgress, type MigrateReport, migrateShards } from '../shards/migrate.ts';
+import { ensureRoles } from '../shards/roles.ts';
+import { adminTargets } from './plane.ts';
+
+export interface MigrateAll {
+  readonly userMigrations?: string | undefined;
+  readonly onProgress?: (event: MigrateProgress) => void;
+}
+
+/** All shards or none, and the application roles with them. */
+export async function migrateAll(config: Config, world: World, options: MigrateAll): Promise<MigrateReport[]> {
+  const shards = adminTargets(config);
+  const reports = await migrateShards({ shards, clusterSecret: config.cluster.secret, ...options });
+  for (const target of shards) {
+    const admin = await connectAdmin(target);
+    try {
+      const users = Object.keys(config.users);
+      await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random });
+    } finally {
+      await admin.end();
+    }
+  }
+  return reports;
+}
+
+/**
+ * Enrolls tables on every shard. All shards are asked first what would be done, so that a table that can't be enrolled
+ * somewhere is refused before anything changed anywhere.
+ */
+export async function enrollAll(
+  config: Config,
+  tables: readonly string[],
+  options: { readonly dryRun?: boolean; readonly tenantColumn?: string },
+): Promise<Map<ShardId, EnrollReport>> {
+  const roles = Object.keys(config.users);
+  const shards = await Promise.all(
+    adminTargets(config).map(async target => ({ id: target.id, admin: await connectAdmin(target) })),
+  );
+  try {
+    const floors = new Map<string, bigint>();
+    for (const { admin } of shards) {
+      for (const [name, floor] of await sequenceFloors(admin, tables)) {
+        if (floor > (floors.get(name) ?? -1n)) floors.set(name, floor);
+      }
+    }
+    const rest = { roles, floors, ...(options.tenantColumn ? { tenantColumn: options.tenantColumn } : {}) };
+    const reports = new Map<ShardId, EnrollReport>();
+    for (const { id, admin } of shards) reports.set(id, await enrollTables(admin, tables, { ...rest, dryRun: true }));
+    if (options.dryRun) return reports;
+    for (const { id, admin } of shards) reports.set(id, await enrollTables(admin, tables, rest));
+    return reports;
+  } finally {
+    await Promise.allSettled(shards.map(({ admin }) => admin.end()));
+  }
+}

@@ -1,0 +1,87 @@
+/** The register of tenants: a row at each tenant's home, so that it travels with the tenant's data (I11). */
+import { parseTenantKey, type ShardId, type TenantKey, type TenantParts } from '../base/ids.ts';
+import {
+  addTenant,
+  type Durability,
+  findTenant,
+  listTenants,
+  type RegisteredTenant,
+  TENANT_PAGE_ROWS,
+} from '../shards/tenants.ts';
+import { adminTargets, type ControlPlane, type Whereabouts } from './plane.ts';
+
+export interface TenantView {
+  readonly tenant: TenantKey;
+  readonly region: string;
+  readonly shard: ShardId;
+  readonly placement: string;
+  readonly epoch: number;
+  readonly pinned: boolean;
+  readonly registered: RegisteredTenant | undefined;
+}
+
+function view(where: Whereabouts, registered: RegisteredTenant | undefined): TenantView {
+  const { home, key, epoch } = where.placement;
+  return {
+    tenant: where.tenant.key,
+    region: home.region,
+    shard: home.shard,
+    placement: key,
+    epoch,
+    pinned: where.pin !== undefined,
+    registered,
+  };
+}
+
+/** @returns the tenant where it lives, and whether it is new. */
+export async function registerTenant(
+  plane: ControlPlane,
+  tenant: TenantParts,
+  options: { durability?: Durability } = {},
+): Promise<TenantView & { readonly added: boolean }> {
+  const where = await plane.whereIs(tenant);
+  const { added, registered } = await plane.onShard(where.placement.home.shard, async admin => ({
+    added: await addTenant(admin, { tenant: tenant.key, createdBy: plane.author.who, ...options }),
+    registered: await findTenant(admin, tenant.key),
+  }));
+  return { ...view(where, registered), added };
+}
+
+export async function showTenant(plane: ControlPlane, tenant: TenantParts): Promise<TenantView> {
+  const where = await plane.whereIs(tenant);
+  const registered = await plane.onShard(where.placement.home.shard, admin => findTenant(admin, tenant.key));
+  return view(where, registered);
+}
+
+export interface ListedTenant {
+  readonly tenant: TenantKey;
+  readonly domain: string;
+  readonly shard: ShardId;
+  readonly createdAt: Date;
+  readonly durability: Durability;
+}
+
+/** All registered tenants of all shards, by key. Reads page by page; `limit` bounds what is held. */
+export async function listAllTenants(
+  plane: ControlPlane,
+  { limit }: { limit: number },
+): Promise<{ readonly tenants: readonly ListedTenant[]; readonly more: boolean }> {
+  const lists = await Promise.all(
+    adminTargets(plane.config).map(({ id }) =>
+      plane.onShard(id, async admin => {
+        const found: ListedTenant[] = [];
+        for (let after = ''; found.length <= limit; ) {
+          const page = await listTenants(admin, { after });
+          for (const { tenant, createdAt, durability } of page) {
+            found.push({ tenant, domain: parseTenantKey(tenant).domain, shard: id, createdAt, durability });
+          }
+          if (page.length < TENANT_PAGE_ROWS) break;
+          after = page.at(-1)?.tenant ?? '';
+        }
+        return found;
+      }),
+    ),
+  );
+  const tenants = lists.flat().sort((a, b) => (a.tenant < b.tenant ? -1 : 1));
+  return { tenants: tenants.slice(0, limit), more: tenants.length > limit };
+}
