@@ -58,6 +58,7 @@ async function assemble(options: ClusterOptions, places: Places, unlock: () => v
     buildVerifier(secrets.app, { salt: world.random.bytes(16) }),
     launcher.check(),
   ]);
+  if (!certificate) onProgress('there is no openssl to make a certificate: the gateways listen without TLS');
   await writeSettings({ places, plan, secrets, certificate, verifiers: { [APP_USER]: verifier } });
   const faults = new LinkFaults();
   for (const rtt of options.rtt ?? []) faults.rtt(rtt);

@@ -33,7 +33,14 @@ interface Run {
 }
 
 function launch(...args: string[]): Run {
-  const child = spawn(process.execPath, [fixture, 'dev', ...args, '--dir', dir], { stdio: ['ignore', 'pipe', 'pipe'] });
+  return launchWith(process.env.PATH, ...args);
+}
+
+function launchWith(path: string | undefined, ...args: string[]): Run {
+  const child = spawn(process.execPath, [fixture, 'dev', ...args, '--dir', dir], {
+    env: { ...process.env, PATH: path },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   launchers.push(child);
   const run: Run = { child, out: '', err: '', ended: new Promise(resolve => child.once('close', resolve)) };
   child.stdout.on('data', text => {
@@ -90,21 +97,28 @@ function shard(info: Ready, region: string): string | undefined {
 
 const up = ['--no-gateways', '--json'];
 
-test('after SIGKILL of the launcher the next start ends what is left and finds the data', async () => {
-  const first = launch(...up);
-  const info = await ready(first);
-  await onShard(shard(info, 'us-east'), 'create table kept as select 1 as n');
-  expect((await homeport('pause', 'us-east/postgres')).code).toBe(0);
-  const old = pidsOf(await status());
-  expect(old.length).toBe(7);
-  first.child.kill('SIGKILL');
-  await first.ended;
-  const second = launch(...up);
-  const again = await ready(second);
-  expect(again.pid).not.toBe(info.pid);
-  expect(old.filter(pid => identify(pid))).toEqual([]);
-  expect(await onShard(shard(again, 'us-east'), 'select n from kept')).toEqual([{ n: 1 }]);
-}, 60_000);
+test.each([
+  ['the kernel ends the children', process.env.PATH],
+  ['nobody does (no setpriv)', '/nowhere'],
+])(
+  'after SIGKILL of the launcher the next start ends what is left and finds the data: %s',
+  async (_, path) => {
+    const first = launchWith(path, ...up);
+    const info = await ready(first);
+    await onShard(shard(info, 'us-east'), 'create table kept as select 1 as n');
+    expect((await homeport('pause', 'us-east/postgres')).code).toBe(0);
+    const old = pidsOf(await status());
+    expect(old.length).toBe(7);
+    first.child.kill('SIGKILL');
+    await first.ended;
+    const second = launch(...up);
+    const again = await ready(second);
+    expect(again.pid).not.toBe(info.pid);
+    expect(old.filter(pid => identify(pid))).toEqual([]);
+    expect(await onShard(shard(again, 'us-east'), 'select n from kept')).toEqual([{ n: 1 }]);
+  },
+  60_000,
+);
 
 test.each(['SIGINT', 'SIGTERM'] as const)(
   '%s stops everything in order and leaves nothing running',
