@@ -31,7 +31,8 @@ export interface Surroundings {
   readonly err: Sink;
 }
 
-const CONFIG_FILES = ['homeport.yaml', '/etc/homeport/homeport.yaml'];
+/** The last one is the local cluster's: commands work beside a running `homeport dev` without being told. */
+const CONFIG_FILES = ['homeport.yaml', '/etc/homeport/homeport.yaml', '.homeport/regions/eu-west/homeport.yaml'];
 
 export class Cli {
   readonly env: NodeJS.ProcessEnv;
@@ -55,7 +56,7 @@ export class Cli {
     return new Output({ json, verbose, out: this.#surroundings.out, err: this.#surroundings.err });
   }
 
-  /** `--config`, `HOMEPORT_CONFIG`, `./homeport.yaml`, `/etc/homeport/homeport.yaml`: the first that is there. */
+  /** `--config`, `HOMEPORT_CONFIG`, `./homeport.yaml`, `/etc/homeport/homeport.yaml`, the local cluster: the first that is there. */
   configFile(): string | undefined {
     const named = this.options.config ?? this.env.HOMEPORT_CONFIG;
     return named || CONFIG_FILES.find(file => existsSync(file));

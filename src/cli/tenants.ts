@@ -1,0 +1,90 @@
+/** `homeport tenants`: the register of who lives where. */
+import type { Command } from 'commander';
+import { parseTenantKey } from '../base/ids.ts';
+import { type Cli, examples } from './context.ts';
+import { withPlane } from './plane.ts';
+
+const DURABILITIES = ['local', 'quorum', 'remote'] as const;
+type Durability = (typeof DURABILITIES)[number];
+
+export function register(program: Command, cli: Cli): void {
+  const tenants = program
+    .command('tenants')
+    .description('register tenants, list them, show where one lives')
+    .addHelpText(
+      'after',
+      examples(
+        ['homeport tenants add acme', 'where the ring puts it'],
+        ['homeport tenants add eu/anker', 'in domain eu: its data never leaves that domain'],
+        ['homeport tenants list', 'all of them, with their shards'],
+        ['homeport tenants show acme --json', 'one of them, for a script'],
+      ),
+    );
+  const add = tenants
+    .command('add')
+    .description('register a tenant; it lives where its placement says. Done already: nothing changes')
+    .argument('<tenant...>', '[domain/]name');
+  add.addOption(add.createOption('--durability <level>', 'when a commit is acknowledged').choices(DURABILITIES));
+  add.action((names: string[], options: { durability?: Durability }) => addTenants(cli, names, options));
+  tenants
+    .command('list')
+    .description('all registered tenants and their shards')
+    .option('--limit <n>', 'at most so many', '1000')
+    .action((options: { limit: string }) => list(cli, Number(options.limit)));
+  tenants
+    .command('show')
+    .description('where a tenant lives, and what it was promised')
+    .argument('<tenant>', '[domain/]name')
+    .action((name: string) => show(cli, name));
+}
+
+async function addTenants(cli: Cli, names: readonly string[], options: { durability?: Durability }): Promise<void> {
+  const keys = names.map(parseTenantKey);
+  await withPlane(cli, 'tenants add', async plane => {
+    const { registerTenant } = await import('../control/tenants.ts');
+    const done: Awaited<ReturnType<typeof registerTenant>>[] = [];
+    for (const key of keys) done.push(await registerTenant(plane, key, options));
+    cli.output.result(done, () =>
+      done
+        .map(({ tenant, region, shard, added }) => {
+          return `${tenant} ${added ? 'lives' : 'was registered before, and lives'} on ${shard} (${region})`;
+        })
+        .join('\n'),
+    );
+  });
+}
+
+async function list(cli: Cli, limit: number): Promise<void> {
+  await withPlane(cli, 'tenants list', async plane => {
+    const { listAllTenants } = await import('../control/tenants.ts');
+    const { tenants, more } = await listAllTenants(plane, {
+      limit: Number.isInteger(limit) && limit > 0 ? limit : 1000,
+    });
+    cli.output.list(
+      tenants,
+      [
+        { title: 'TENANT', value: row => row.tenant },
+        { title: 'DOMAIN', value: row => row.domain },
+        { title: 'SHARD', value: row => row.shard },
+        { title: 'DURABILITY', value: row => row.durability },
+        { title: 'SINCE', value: row => row.createdAt.toISOString().slice(0, 10) },
+      ],
+      'no tenants are registered; homeport tenants add <name> registers one',
+    );
+    if (more) cli.output.note(`there are more than ${limit}; ask for them with --limit`);
+  });
+}
+
+async function show(cli: Cli, name: string): Promise<void> {
+  const key = parseTenantKey(name);
+  await withPlane(cli, 'tenants show', async plane => {
+    const { showTenant } = await import('../control/tenants.ts');
+    const tenant = await showTenant(plane, key);
+    cli.output.result(tenant, ({ registered, region, shard, placement, epoch, pinned }) => {
+      const promise = registered
+        ? `registered by ${registered.createdBy} on ${registered.createdAt.toISOString().slice(0, 10)}, durability ${registered.durability}`
+        : 'not registered; it is served all the same';
+      return `${key.key} lives on ${shard} (${region}), ${pinned ? 'pinned' : 'by its slot'}: ${placement}, epoch ${epoch}\n${promise}`;
+    });
+  });
+}
