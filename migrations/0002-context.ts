@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 
 /**
- * `enter` and the tenant context. Everything is named with its schema and operators are called as functions where the
+ * `enter`, which gateways call with a proof, and the tenant context, which nobody else can set. Everything is named with its schema and operators are called as functions where the
  * caller's search_path could otherwise choose them: a SET clause would cost 0.8 µs in every call. Why it looks as it
  * does, with the figures: src/shards/SPEC.md.
  */
@@ -14,11 +14,14 @@ const mac = (message: string) =>
 const PROOF = mac(`pg_catalog.convert_to(pg_catalog.format(E'enter\\n%s\\n%s\\n%s\\n%s',
      pg_catalog.pg_backend_pid(), enter.epoch, enter.placement, enter.tenant), 'UTF8')`);
 
-/** Ends in eight bytes of time, so no two transactions of a backend share one, and no tenant's text reaches into it. */
-const contextMac = (tenant: string) =>
-  mac(`pg_catalog.byteacat(
-       pg_catalog.convert_to(pg_catalog.format(E'context\\n%s\\n%s\\n', pg_catalog.pg_backend_pid(), ${tenant}), 'UTF8'),
-       pg_catalog.timestamptz_send(pg_catalog.transaction_timestamp()))`);
+/**
+ * Where the tenant stands: a parameter that only a superuser may set and everybody may read, local to the transaction.
+ * It has no other effect but on errors raised by a C function of that name, and takes letters, digits and underscores.
+ */
+const CONTEXT = 'backtrace_functions';
+const PREFIX = 'homeport_';
+const contextTenant = (context: string) =>
+  `pg_catalog.convert_from(pg_catalog.decode(pg_catalog.substr(${context}, ${PREFIX.length + 1}), 'hex'), 'UTF8')`;
 
 /** 'HOME' in ASCII: the first half of every advisory lock of ours. */
 const LOCK_CLASS = 0x484f4d45;
@@ -103,8 +106,8 @@ async function enter(db: Kysely<unknown>): Promise<void> {
       else
         perform homeport.admit(enter.tenant, enter.placement, enter.epoch, here_epoch, here_role);
       end if;
-      if pg_catalog.set_config('homeport.context', pg_catalog.textcat(${contextMac('enter.tenant')}, enter.tenant), true)
-        is null then
+      if pg_catalog.set_config('${CONTEXT}', pg_catalog.textcat('${PREFIX}',
+          pg_catalog.encode(pg_catalog.convert_to(enter.tenant, 'UTF8'), 'hex')), true) is null then
         return;
       end if;
     end $$`)
@@ -115,12 +118,12 @@ async function enter(db: Kysely<unknown>): Promise<void> {
 async function context(db: Kysely<unknown>): Promise<void> {
   await sql
     .raw(`
-    create function homeport.tenant() returns text language plpgsql stable security definer parallel restricted as $$
+    create function homeport.tenant() returns text language plpgsql stable parallel safe as $$
     declare
-      context pg_catalog.text := pg_catalog.current_setting('homeport.context', true);
+      context pg_catalog.text := pg_catalog.current_setting('${CONTEXT}');
     begin
-      if pg_catalog.texteq(pg_catalog."left"(context, 64), ${contextMac('pg_catalog.substr(context, 65)')}) then
-        return pg_catalog.substr(context, 65);
+      if pg_catalog.starts_with(context, '${PREFIX}') then
+        return ${contextTenant('context')};
       end if;
       raise exception 'no tenant: this transaction has not been entered for one' using errcode = 'HP004',
         hint = 'Connect through a Homeport gateway and say whose data it is about, for example: SET homeport.tenant = ''acme''. '
@@ -128,10 +131,12 @@ async function context(db: Kysely<unknown>): Promise<void> {
     end $$`)
     .execute(db);
   await sql`revoke execute on function homeport.tenant() from public`.execute(db);
-  // Cheap and unverified: a default is evaluated per row, and the policy verifies what it gave.
-  await sql`
-    create function homeport.claimed_tenant() returns text language sql stable parallel restricted
-    return pg_catalog.substr(pg_catalog.current_setting('homeport.context', true), 65)`.execute(db);
+  // Per row of an insert, so it is an expression that the planner puts in place; the policy is what checks.
+  await sql
+    .raw(`
+    create function homeport.claimed_tenant() returns text language sql stable parallel safe
+    return ${contextTenant(`pg_catalog.current_setting('${CONTEXT}')`)}`)
+    .execute(db);
 }
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -76,6 +76,8 @@ const ROLE_STATE = `
       case when r.rolcreaterole then 'it has CREATEROLE' end,
       case when r.rolreplication then 'it has REPLICATION' end,
       (select 'it is a member of ' || string_agg(m.roleid::regrole::text, ', ') from pg_auth_members m where m.member = r.oid),
+      -- Who may set this can be any tenant.
+      case when has_parameter_privilege(r.oid, 'backtrace_functions', 'set') then 'it may set backtrace_functions' end,
       (select 'it owns ' || count(*) || ' objects' from pg_shdepend d
         where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid and d.deptype = 'o' having count(*) > 0),
       (select 'it owns database ' || string_agg(datname, ', ') from pg_database where datdba = r.oid)

@@ -32,9 +32,10 @@ export interface Attack {
   readonly holdsWhenWeak?: string;
 }
 
-const FORGED = `${'f'.repeat(64)}victim`;
+const FORGED = `homeport_${Buffer.from('victim').toString('hex')}`;
 const LOOK = 'select * from secrets';
-const CONTEXT = `current_setting('homeport.context', true)`;
+/** Where a tenant's context stands; see migrations/0002-context.ts. */
+const CONTEXT = `current_setting('backtrace_functions')`;
 
 /** As the victim once, in the same session: what is left of it must not open anything later. */
 async function onceTheVictim(scene: Scene): Promise<string> {
@@ -60,67 +61,72 @@ function needsRights(name: string, holdsWhenWeak: string, ...statements: string[
 }
 
 const forgeries: Attack[] = [
-  forging('SET LOCAL of a context', `set local homeport.context = '${FORGED}'`, LOOK),
-  forging('SET of a context', `set homeport.context = '${FORGED}'`, LOOK),
+  forging('SET LOCAL of a context', `set local backtrace_functions = '${FORGED}'`, LOOK),
+  forging('SET of a context', `set backtrace_functions = '${FORGED}'`, LOOK),
   forging(
     'set_config in a CTE',
-    `with c as materialized (select set_config('homeport.context', '${FORGED}', true) s) select * from c, lateral (select c.s, t.* from secrets t) x`,
+    `with c as materialized (select set_config('backtrace_functions', '${FORGED}', true) s) select * from c, lateral (select c.s, t.* from secrets t) x`,
   ),
   forging(
     'set_config, then a query in the same string',
-    `select set_config('homeport.context', '${FORGED}', true); ${LOOK}`,
+    `select set_config('backtrace_functions', '${FORGED}', true); ${LOOK}`,
   ),
   forging(
     'DO block',
-    `do $$ begin perform set_config('homeport.context', '${FORGED}', true); raise notice '%', (select string_agg(body, ',') from secrets); end $$`,
+    `do $$ begin perform set_config('backtrace_functions', '${FORGED}', true); raise notice '%', (select string_agg(body, ',') from secrets); end $$`,
   ),
   forging(
-    'own MAC, another tenant',
-    `select set_config('homeport.context', left(${CONTEXT}, 64) || 'victim', true)`,
+    'an update of pg_settings',
+    `update pg_settings set setting = '${FORGED}' where name = 'backtrace_functions'`,
     LOOK,
   ),
-  forging(
-    'own MAC, another tenant, session wide',
-    `select set_config('homeport.context', left(${CONTEXT}, 64) || 'victim', false)`,
+  forging('set_config for the session', `select set_config('backtrace_functions', '${FORGED}', false)`, LOOK),
+  needsRights(
+    'a value that is no tenant at all',
+    'what it would give is nobody',
+    `set local backtrace_functions = 'homeport_'`,
+    `insert into secrets (id, body) values (1, 'x')`,
+    'rollback',
+    `set backtrace_functions = 'homeport_zz'`,
     LOOK,
   ),
-  forging('a savepoint between', 'savepoint s', `set local homeport.context = '${FORGED}'`, 'release s', LOOK),
+  forging('a savepoint between', 'savepoint s', `set local backtrace_functions = '${FORGED}'`, 'release s', LOOK),
   forging(
     'a rollback to before',
     `savepoint s`,
-    `set local homeport.context = '${FORGED}'`,
+    `set local backtrace_functions = '${FORGED}'`,
     LOOK,
     'rollback to s',
     LOOK,
   ),
-  forging('RESET ALL and a context of one’s own', 'reset all', `set local homeport.context = '${FORGED}'`, LOOK),
+  forging('RESET ALL and a context of one’s own', 'reset all', `set local backtrace_functions = '${FORGED}'`, LOOK),
   forging(
     'an update with a forged context',
-    `set local homeport.context = '${FORGED}'`,
+    `set local backtrace_functions = '${FORGED}'`,
     `update secrets set body = 'x'`,
     'commit',
   ),
   forging(
     'an insert with a forged context',
-    `set local homeport.context = '${FORGED}'`,
+    `set local backtrace_functions = '${FORGED}'`,
     `insert into secrets (id, body) values (99, 'x')`,
     'commit',
   ),
   forging(
     'a delete with a forged context',
-    `set local homeport.context = '${FORGED}'`,
+    `set local backtrace_functions = '${FORGED}'`,
     'delete from secrets',
     'commit',
   ),
-  forging('COMMIT AND CHAIN, then a context', 'commit and chain', `set local homeport.context = '${FORGED}'`, LOOK),
+  forging('COMMIT AND CHAIN, then a context', 'commit and chain', `set local backtrace_functions = '${FORGED}'`, LOOK),
   forging(
     'an inner COMMIT, then a context',
-    `select 1; commit; begin; set local homeport.context = '${FORGED}'; ${LOOK}`,
+    `select 1; commit; begin; set local backtrace_functions = '${FORGED}'; ${LOOK}`,
   ),
   {
     name: 'no transaction at all',
     async run(scene) {
-      await scene.say(`set homeport.context = '${FORGED}'`);
+      await scene.say(`set backtrace_functions = '${FORGED}'`);
       await scene.say(LOOK);
     },
   },
@@ -129,7 +135,7 @@ const forgeries: Attack[] = [
     async run(scene) {
       const kept = await onceTheVictim(scene);
       await scene.begin(MALLORY);
-      await scene.say(`select set_config('homeport.context', $1, true)`, [kept]);
+      await scene.say(`select set_config('backtrace_functions', $1, true)`, [kept]);
       await scene.say(LOOK);
     },
   },
@@ -140,7 +146,7 @@ const forgeries: Attack[] = [
       await enter(scene.client, VICTIM);
       await scene.client.query(`select set_config('my.kept', ${CONTEXT}, false)`);
       await scene.client.query('commit and chain');
-      await scene.say(`select set_config('homeport.context', current_setting('my.kept'), true)`);
+      await scene.say(`select set_config('backtrace_functions', current_setting('my.kept'), true)`);
       await scene.say(LOOK);
     },
   },
@@ -150,7 +156,7 @@ const forgeries: Attack[] = [
       await scene.client.query('begin');
       await enter(scene.client, VICTIM);
       await scene.say(`select set_config('my.kept', ${CONTEXT}, false) is null; commit; begin;
-        select set_config('homeport.context', current_setting('my.kept'), true) is null; ${LOOK}`);
+        select set_config('backtrace_functions', current_setting('my.kept'), true) is null; ${LOOK}`);
     },
   },
   {
@@ -158,7 +164,7 @@ const forgeries: Attack[] = [
     async run(scene) {
       const { rows } = await scene.victim.query<{ c: string }>(`select ${CONTEXT} as c`);
       await scene.begin(MALLORY);
-      await scene.say(`select set_config('homeport.context', $1, true)`, [rows[0]?.c]);
+      await scene.say(`select set_config('backtrace_functions', $1, true)`, [rows[0]?.c]);
       await scene.say(LOOK);
     },
   },

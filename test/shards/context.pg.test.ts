@@ -1,9 +1,10 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { rolePassword } from '../../src/base/keys.ts';
 import { enrollTables } from '../../src/shards/enroll.ts';
 import { ENTER } from '../../src/shards/sql.ts';
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts';
-import { asTenant, backendPid, enter, entry, prepareShard, type Shard } from './shard.ts';
+import { asTenant, backendPid, enter, entry, prepareShard, SECRET, type Shard } from './shard.ts';
 
 let server: TestPostgres;
 let shard: Shard;
@@ -52,7 +53,7 @@ describe('the context ends with its transaction, loudly', () => {
     await client.end();
   });
 
-  /** Inside a procedure Postgres keeps transaction_timestamp over a COMMIT, so a kept context would be good again. */
+  /** The lock would be gone and the fence unchecked. */
   test('a block can not commit in the transaction that was entered', async () => {
     const client = await shard.app();
     const values = entry(await backendPid(client), ACME);
@@ -64,10 +65,10 @@ describe('the context ends with its transaction, loudly', () => {
     wire.parse({ text: ENTER, name: '', types: [] });
     wire.bind({ portal: '', statement: '', values: values.map(String) });
     wire.execute({ portal: '', rows: 0 });
-    wire.query(`do $$ declare kept text := current_setting('homeport.context'); begin
+    wire.query(`do $$ declare kept text := current_setting('backtrace_functions'); begin
       perform count(*) from notes;
       commit;
-      perform set_config('homeport.context', kept, true);
+      perform set_config('backtrace_functions', kept, true);
       perform count(*) from notes;
     end $$`);
     await ready;
@@ -83,6 +84,30 @@ describe('the context ends with its transaction, loudly', () => {
       return (await app.query('select * from notes')).rowCount;
     });
     expect(rows).toBe(3);
+  });
+});
+
+describe('the context can not come from outside a transaction', () => {
+  const forged = `homeport_${Buffer.from('acme').toString('hex')}`;
+
+  test('as a startup option', async () => {
+    const password = rolePassword(SECRET, 'app');
+    const options = `-c backtrace_functions=${forged}`;
+    await expect(server.connect({ user: 'app', password, options })).rejects.toMatchObject({ code: '42501' });
+  });
+
+  test('as a default of the role', async () => {
+    const client = await shard.app();
+    const sql = `alter role app set backtrace_functions = '${forged}'`;
+    await expect(client.query(sql)).rejects.toMatchObject({ code: '42501' });
+    await client.end();
+  });
+
+  test('as what an operator has set for the server', async () => {
+    await shard.admin.query(`alter role other set backtrace_functions = 'errstart,palloc'`);
+    const client = await shard.app('other');
+    await expect(client.query('select homeport.tenant()')).rejects.toMatchObject({ code: 'HP004' });
+    await client.end();
   });
 });
 

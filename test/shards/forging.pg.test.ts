@@ -106,7 +106,7 @@ describe('a weakened shard', () => {
   });
   beforeEach(async () => {
     await shard.admin.query(`
-      create or replace function homeport.tenant() returns text language sql stable return homeport.claimed_tenant();
+      grant set on parameter backtrace_functions to app;
       grant all on secrets, details to app;
       alter view all_secrets set (security_invoker = false);
       alter table secrets no force row level security;

@@ -54,10 +54,13 @@ describe('application roles', () => {
     ['CREATEROLE', 'alter role bad createrole', 'CREATEROLE'],
     ['CREATEDB', 'alter role bad createdb', 'CREATEDB'],
     ['REPLICATION', 'alter role bad replication', 'REPLICATION'],
+    ['the right to choose the tenant', 'grant set on parameter backtrace_functions to bad', 'backtrace_functions'],
     ['a membership', 'grant pg_read_all_data to bad', 'pg_read_all_data'],
     ['a possession', 'create table owned (a int); alter table owned owner to bad', 'owns 1 objects'],
   ])('are refused with %s', async (_, sql, reason) => {
-    await shard.admin.query('drop table if exists owned; drop role if exists bad; create role bad login');
+    await shard.admin.query(
+      'drop table if exists owned; do $$ begin if to_regrole($r$bad$r$) is not null then revoke set on parameter backtrace_functions from bad; drop role bad; end if; end $$; create role bad login',
+    );
     await shard.admin.query(sql);
     await expect(ensure('bad')).rejects.toMatchObject({ code: 'HP-S301', message: expect.stringContaining(reason) });
   });
