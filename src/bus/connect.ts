@@ -133,9 +133,12 @@ async function dial(options: BusOptions, context: ConnectContext): Promise<Bus> 
     refused: () => refusal,
     async close() {
       // Draining waits for the server, which may be gone: it gets a moment and no more.
-      await Promise.race([nc.drain(), context.world.clock.sleep(busLimits.drainMs)]).catch(error =>
+      const drained = new AbortController();
+      const limit = context.world.clock.sleep(busLimits.drainMs, drained.signal).catch(() => undefined);
+      await Promise.race([nc.drain(), limit]).catch(error =>
         context.log.warn({ err: error }, 'NATS connection did not drain'),
       );
+      drained.abort();
       await nc.close();
       await watched;
     },

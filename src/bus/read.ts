@@ -1,8 +1,11 @@
 /**
  * Reads that say how fresh they are. Any replica may answer a read, and a lagging or cut-off one answers with what was;
- * worse, "not found" carries no sequence at all. So a read here asks for the last messages of its subjects and of one
- * anchor that always exists, in one request: the end of that answer names the stream sequence up to which the replica
- * had looked. The result is then a fact: "as of sequence S, this is the last message of each subject, or there is none".
+ * worse, "not found" carries no sequence at all. A batch read that finds something ends with the stream sequence up to
+ * which the replica had looked. So a subject that isn't there is asked for again together with an anchor that always is. The
+ * result is a fact either way: "as of sequence S, this is the subject's last message, or there is none".
+ *
+ * Why not always with the anchor: the server walks its blocks from the newest of the subjects down to the oldest, and
+ * between a pin and an anchor lies the whole bucket (measured with a million pins: 24 ms against 0.4 ms).
  */
 import { createInbox, type Msg, type Subscription } from '@nats-io/transport-node';
 import type { Timer, World } from '../base/world.ts';
@@ -17,15 +20,20 @@ export interface ReadMessage {
 }
 
 export type ReadOutcome =
-  | { readonly kind: 'read'; readonly asOf: number; readonly messages: readonly ReadMessage[] }
+  | { readonly kind: 'read'; readonly asOf: number; readonly message: ReadMessage | undefined }
   /** The anchor isn't there: an empty stream, or a replica that has not caught up at all. */
   | { readonly kind: 'no-anchor' }
+  | { readonly kind: 'failed'; readonly why: string };
+
+type Answer =
+  | { readonly kind: 'found'; readonly asOf: number; readonly messages: readonly ReadMessage[] }
+  | { readonly kind: 'nothing' }
   | { readonly kind: 'failed'; readonly why: string };
 
 interface Waiting {
   readonly messages: ReadMessage[];
   readonly timer: Timer;
-  readonly resolve: (outcome: ReadOutcome) => void;
+  readonly resolve: (answer: Answer) => void;
 }
 
 export class AsOfReader {
@@ -54,7 +62,15 @@ export class AsOfReader {
   }
 
   /** Never rejects; a read that gets no answer in time has failed. */
-  read(subjects: readonly string[]): Promise<ReadOutcome> {
+  async read(subject: string): Promise<ReadOutcome> {
+    let answer = await this.#ask([subject]);
+    if (answer.kind === 'nothing') answer = await this.#ask([subject, this.#anchor]);
+    if (answer.kind === 'nothing') return { kind: 'no-anchor' };
+    if (answer.kind === 'failed') return answer;
+    return { kind: 'read', asOf: answer.asOf, message: answer.messages.find(m => m.subject === subject) };
+  }
+
+  #ask(subjects: readonly string[]): Promise<Answer> {
     if (this.#subscription.isClosed() || this.#bus.nc.isClosed()) {
       return Promise.resolve({ kind: 'failed', why: 'the connection is closed' });
     }
@@ -66,7 +82,7 @@ export class AsOfReader {
         { keepAlive: true },
       );
       this.#waiting.set(token, { messages: [], timer, resolve });
-      const request = JSON.stringify({ multi_last: [...new Set([...subjects, this.#anchor])] });
+      const request = JSON.stringify({ multi_last: subjects });
       this.#bus.nc.publish(this.#subject, request, { reply: `${this.#inbox}.${token}` });
     });
   }
@@ -86,9 +102,9 @@ export class AsOfReader {
       const asOf = Number(headers?.get('Nats-UpTo-Sequence'));
       const usable = Number.isSafeInteger(asOf) && asOf > 0;
       if (!usable) return this.#finish(token, { kind: 'failed', why: 'the answer does not say how far it looked' });
-      return this.#finish(token, { kind: 'read', asOf, messages: waiting.messages });
+      return this.#finish(token, { kind: 'found', asOf, messages: waiting.messages });
     }
-    if (code === 404) return this.#finish(token, { kind: 'no-anchor' });
+    if (code === 404) return this.#finish(token, { kind: 'nothing' });
     if (code !== 0) return this.#finish(token, { kind: 'failed', why: `${code} ${headers?.description ?? ''}` });
     const sequence = Number(headers?.get('Nats-Sequence'));
     const subject = headers?.get('Nats-Subject') ?? '';
@@ -98,12 +114,12 @@ export class AsOfReader {
     waiting.messages.push({ subject, sequence, deleted, data: Uint8Array.from(message.data) });
   }
 
-  #finish(token: string, outcome: ReadOutcome): void {
+  #finish(token: string, answer: Answer): void {
     const waiting = this.#waiting.get(token);
     if (!waiting) return;
     this.#waiting.delete(token);
     waiting.timer.cancel();
-    waiting.resolve(outcome);
+    waiting.resolve(answer);
   }
 
   #failAll(why: string): void {

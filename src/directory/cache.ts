@@ -251,12 +251,15 @@ export class DirectoryCache {
   /** One look-up: until an answer is fresh enough to be believed. @throws HP-D303, HP-D305, HP-D307 */
   async #fetch(tenant: TenantParts, flight: Flight): Promise<Located> {
     const slot = this.#slotOf(tenant.key);
-    const located = await this.#feed?.read(tenant, slot, read => {
+    const withSlot = flight.whole || this.#tables.get(tenant.domain)?.[slot] === undefined;
+    const located = await this.#feed?.read(tenant, slot, withSlot, read => {
       if (read.slot && supersedes(read.slot, this.#snapshot.slots.get(tenant.domain)?.[slot])) {
         this.#apply(this.#snapshot, [{ kind: 'slot', placement: read.slot }]);
       }
       const fact = later(flight.watched, read.fact);
-      if (this.#pins.offer(tenant.key, slot, fact) === 'refused') this.#refused(`tenant:${tenant.key}`, fact.epoch);
+      // The number of slots may be another one by now, when the whole directory was made anew.
+      const offered = this.#pins.offer(tenant.key, this.#slotOf(tenant.key), fact);
+      if (offered === 'refused') this.#refused(`tenant:${tenant.key}`, fact.epoch);
       if (fact.pin) this.#waiters.notify(fact.pin);
       this.#keeper.touch(directoryLimits.snapshotPinsMs);
       return this.locate(tenant);
@@ -278,6 +281,7 @@ export class DirectoryCache {
     this.#snapshot = snapshot;
     const topology = snapshot.topology?.record;
     if (!topology) return;
+    if (this.#slots !== topology.slots) this.#pins.clear(); // they carry slot numbers
     this.#slots = topology.slots;
     const domains = Object.keys(topology.domains) as Domain[]; // cast: the schema checked the names
     this.#tables = new Map(domains.map(domain => [domain, snapshot.slots.get(domain) ?? NO_SLOTS]));

@@ -2,9 +2,9 @@
  * What comes from NATS into the cache: two watches, and reads of single tenants. Knows sequences and freshness; what a
  * record means to the cache is the cache's business.
  *
- * Freshness of reads: `seen` is the stream sequence up to which the pins' watch has told everything. A read as of S is
- * believed if S ≥ `seen` when it was asked: a change up to S is in it, and a later one the watch brings, also to
- * the look-up under way. If the watch was opened anew meanwhile, changes may have passed unseen in between, and the read
+ * Freshness of reads: `seen` is the furthest stream sequence that an event of the pins' watch, or a read that was
+ * believed, has shown. A read as of S is believed if S ≥ `seen` when it was asked: a change up to S is in it, and a later
+ * one the watch brings, also to the look-up under way. If the watch was opened anew meanwhile, changes may have passed unseen in between, and the read
  * is believed only if S ≥ `seen` now.
  */
 import { assert } from '../base/assert.ts';
@@ -122,33 +122,39 @@ export class DirectoryFeed {
   }
 
   /**
-   * Reads a tenant's pin and slot, and hands them to `accept` if they are fresh enough: in the same turn as that is
+   * Reads a tenant's pin, and its slot if wanted, and hands them to `accept` if they are fresh enough: in the same turn as that is
    * judged, because a turn later the watch may have been opened anew, and the judgement be wrong.
    * @returns undefined when no answer was fresh enough in time. @throws HP-D307
    */
-  async read<R>(tenant: TenantParts, slot: number, accept: (read: TenantRead) => R): Promise<R | undefined> {
+  async read<R>(
+    tenant: TenantParts,
+    slot: number,
+    withSlot: boolean,
+    accept: (read: TenantRead) => R,
+  ): Promise<R | undefined> {
     const { metrics, world } = this.#options;
     const slotKey = placementToKvKey(slotPlacement(tenant.domain, slot));
     assert(slotKey, 'a slot of a domain has a key');
-    const [pinSubject, slotSubject] = [subjectOf(tenantKvKey(tenant.key)), subjectOf(slotKey)];
+    const pinSubject = subjectOf(tenantKvKey(tenant.key));
     const startedMs = world.clock.monotonicMs();
     for (let attempt = 0; attempt < directoryLimits.readAttempts && !this.#closed; attempt++) {
       if (world.clock.monotonicMs() - startedMs > directoryLimits.readLimitMs) return undefined;
       if (attempt > 0) await world.clock.sleep(directoryLimits.readRetryMs * attempt);
       const asked = { seen: this.#seen, generation: this.#generation, lineage: this.#lineage };
       metrics.reads++;
-      const outcome = await this.#reader.read([pinSubject, slotSubject]);
+      // The slot needs no freshness: a slot's epoch and revision say whether it is news.
+      const placement = withSlot ? await this.#reader.read(subjectOf(slotKey)) : undefined;
+      const outcome = await this.#reader.read(pinSubject);
       if (outcome.kind !== 'read') {
         metrics.readsFailed++;
         continue;
       }
       const unbroken = asked.generation === this.#generation && outcome.asOf >= asked.seen;
       if (asked.lineage === this.#lineage && (unbroken || outcome.asOf >= this.#seen)) {
-        const pin = outcome.messages.find(m => m.subject === pinSubject);
-        const placement = outcome.messages.find(m => m.subject === slotSubject);
+        this.#seen = Math.max(this.#seen, outcome.asOf);
         // While the cache still serves what another stream said, single slots of this one don't fit in.
-        const fitting = this.#rebuild ? undefined : placement;
-        return accept({ fact: factOf(pin, outcome.asOf), slot: this.#slotPlacement(fitting) });
+        const found = placement?.kind === 'read' && !this.#rebuild ? placement.message : undefined;
+        return accept({ fact: factOf(outcome.message, outcome.asOf), slot: this.#slotPlacement(found) });
       }
       metrics.readsBehind++;
     }

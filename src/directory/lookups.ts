@@ -8,6 +8,8 @@ import { later, type PinFact } from './pins.ts';
 
 /** One look-up, as the reader of the directory sees it. */
 export interface Flight {
+  /** Also what is usually known without asking: the slot. */
+  readonly whole: boolean;
   /** What the watch said meanwhile; forgotten when the watch had a gap, because it may have missed the next word. */
   watched: PinFact | undefined;
 }
@@ -37,15 +39,20 @@ export class Lookups<T extends { readonly key: TenantKey }, R> {
 
   /** Any look-up that is under way will do. @throws HP-D304, and what the fetch throws */
   any(tenant: T): Promise<R> {
-    return this.#running.get(tenant.key)?.done ?? this.#start(tenant);
+    return this.#running.get(tenant.key)?.done ?? this.#start(tenant, false);
   }
 
-  /** A look-up that begins after this call. @throws HP-D304, and what the fetch throws */
+  /** A whole look-up that begins after this call. @throws HP-D304, and what the fetch throws */
   fresh(tenant: T): Promise<R> {
     const running = this.#running.get(tenant.key);
-    if (!running) return this.#start(tenant);
+    if (!running) return this.#start(tenant, true);
     // Whatever became of the one before is its own callers' business.
-    running.next ??= running.done.catch(() => undefined).then(() => this.any(tenant));
+    running.next ??= running.done
+      .catch(() => undefined)
+      .then(() => {
+        const successor = this.#running.get(tenant.key);
+        return successor?.flight.whole ? successor.done : this.fresh(tenant);
+      });
     return running.next;
   }
 
@@ -58,8 +65,8 @@ export class Lookups<T extends { readonly key: TenantKey }, R> {
     for (const { flight } of this.#running.values()) flight.watched = undefined;
   }
 
-  #start(tenant: T): Promise<R> {
-    const flight: Flight = { watched: undefined };
+  #start(tenant: T, whole: boolean): Promise<R> {
+    const flight: Flight = { whole, watched: undefined };
     const done = this.#run(tenant, flight).finally(() => this.#running.delete(tenant.key));
     this.#running.set(tenant.key, { flight, done, next: undefined });
     return done;

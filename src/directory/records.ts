@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { HomeportError } from '../base/errors.ts';
 import { type Domain, isName, type PlacementKey, type RegionId, type ShardId } from '../base/ids.ts';
-import { placementToKvKey } from './keys.ts';
+import { changeKey, placementToKvKey, shardKey, TOPOLOGY_KEY } from './keys.ts';
 
 const regionId = z.custom<RegionId>(value => typeof value === 'string' && isName(value), 'a region name');
 const shardId = z.custom<ShardId>(value => typeof value === 'string' && isName(value), 'a shard id');
@@ -116,8 +116,20 @@ export function placementFrom(record: z.infer<typeof placementSchema>, revision:
   return { key, home, secondaries, epoch, state, revision };
 }
 
-export function encodeRecord<K extends RecordKind>(record: Stored<K>): Uint8Array {
-  return Buffer.from(JSON.stringify(record));
+/** @throws HP-D307 for what `decodeRecord` would refuse: nothing is written that can't be read again. */
+export function encodeRecord<K extends RecordKind>(kind: K, key: string, record: Stored<K>): Uint8Array {
+  const bytes = Buffer.from(JSON.stringify(record));
+  decodeRecord(kind, key, bytes);
+  return bytes;
+}
+
+/** Where a record belongs, by what it says of itself. */
+function homeKey(kind: RecordKind, stored: Stored): string | undefined {
+  const record = stored as { readonly id?: string; readonly key?: PlacementKey }; // cast: each kind has one or the other
+  if (kind === 'topology') return TOPOLOGY_KEY;
+  if (kind === 'slot' || kind === 'tenant') return record.key && placementToKvKey(record.key);
+  if (kind === 'shard') return shardKey(record.id as ShardId); // cast: the schema checked it
+  return changeKey(record.id ?? '');
 }
 
 /** @throws HP-D307 when it is not a record of this kind, which only another tool or another version can have written. */
@@ -129,7 +141,11 @@ export function decodeRecord<K extends RecordKind>(kind: K, key: string, bytes: 
     throw new HomeportError('HP-D307', { key, why: 'it is not JSON' }, { cause });
   }
   const parsed = schemas[kind].safeParse(json);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    const belongs = homeKey(kind, parsed.data);
+    if (belongs === key) return parsed.data;
+    throw new HomeportError('HP-D307', { key, why: `it is the record of ${belongs}` });
+  }
   const why = parsed.error.issues.map(issue => `${issue.path.join('.') || 'it'}: ${issue.message}`).join('; ');
   throw new HomeportError('HP-D307', { key, why }, { cause: parsed.error });
 }

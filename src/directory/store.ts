@@ -103,11 +103,12 @@ export class DirectoryStore {
     const write: Write = { id, by: author.who, why: author.why, atMs: this.world.clock.wallMs(), replaces };
     const record: Stored<K> = { ...body, write };
     const revision = before?.revision ?? (await this.#revisionOfAbsent(key));
+    const bytes = encodeRecord(kind, key, record);
     const intent = intentOf(key, write, revision, before?.record, record);
     const sequence = await storeIntent(this.bus, this.world, intent);
     const outcome = await compareAndSet(this.#kv, this.world, {
       key,
-      bytes: encodeRecord(record),
+      bytes,
       expected: revision,
       writeId: id,
       idsIn: idsOf,
@@ -131,7 +132,7 @@ export class DirectoryStore {
     const record: Stored<K> = { ...body, write };
     const outcome = await compareAndSet(this.#kv, this.world, {
       key,
-      bytes: encodeRecord(record),
+      bytes: encodeRecord(kind, key, record),
       expected: 0,
       writeId: write.id,
       idsIn: idsOf,

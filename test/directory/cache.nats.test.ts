@@ -158,7 +158,7 @@ describe('a pin record that can not be read', () => {
     const tenant = parseTenantKey('garbled');
     await cache.resolve(tenant);
     const kv = await bus.kvm.open(DIRECTORY_BUCKET);
-    await kv.put(tenantKvKey(tenant.key), '{"version":99}');
+    await kv.put(tenantKvKey(tenant.key), '{"version":99}'); // what a later version might write
     const gone = () => (cache.locate(tenant).kind === 'unknown-yet' ? true : undefined);
     expect(await poll(world.clock, gone, { everyMs: 5, limitMs: LIMIT_MS })).toBe(true);
     await expect(cache.resolve(tenant)).rejects.toMatchObject({ code: 'HP-D307' });
@@ -189,6 +189,14 @@ describe('without NATS', () => {
     const live = () => (cache.stale ? undefined : true);
     expect(await poll(world.clock, live, { everyMs: 5, limitMs: LIMIT_MS })).toBe(true);
     expect(await cache.resolve(pinned)).toMatchObject({ placement: { epoch: moved.epoch, home: homeIn('us-east') } });
+  });
+
+  test('a directory that was never initialised is an error at once, and not an endless wait', async () => {
+    const bare = await startNatsCluster({ size: 1 });
+    cleanups.push(() => bare.stop());
+    const own = await testBus(bare.urls, log);
+    cleanups.push(() => own.close());
+    await expect(openCache({ bus: own })).rejects.toMatchObject({ code: 'HP-D303' });
   });
 
   test('a damaged snapshot is not believed, and then there is nothing to start from', async () => {
