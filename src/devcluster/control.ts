@@ -98,13 +98,14 @@ export async function stopCluster(world: World, dir: string): Promise<boolean> {
     if (!(error instanceof HomeportError)) throw error;
     process.kill(launcher.pid, 'SIGTERM'); // it still starts, or its socket is gone: it ends in the same order
   }
-  const isGone = () => (isRunning(launcher) && runningLauncher(dir) ? undefined : true);
-  const gone = await poll(world.clock, isGone, { everyMs: 20, limitMs: clusterLimits.launcherStopMs });
-  if (!gone)
-    throw new HomeportError('HP-L127', {
-      dir,
-      why: `still there after ${clusterLimits.launcherStopMs / 1000} s`,
-      pid: launcher.pid,
-    });
+  const isFree = () => (runningLauncher(dir) ? undefined : true);
+  const limitMs = clusterLimits.launcherStopMs;
+  if (!(await poll(world.clock, isFree, { everyMs: 20, limitMs }))) {
+    const why = `still there after ${limitMs / 1000} s`;
+    throw new HomeportError('HP-L127', { dir, why, pid: launcher.pid });
+  }
+  // a program that had the cluster inside itself lives on; a launcher has nothing left to do
+  const isGone = () => (isRunning(launcher) ? undefined : true);
+  await poll(world.clock, isGone, { everyMs: 20, limitMs: clusterLimits.launcherExitMs });
   return true;
 }

@@ -24,6 +24,8 @@ export const clusterLimits = {
   controlAnswerMs: 90_000,
   /** The launcher's own orderly end: the sum of the bounds below, with room. */
   launcherStopMs: 60_000,
+  /** From its last word to its end. */
+  launcherExitMs: 3_000,
   /** Postgres, recovery after a crash included. */
   postgresStartMs: 60_000,
   /** Fast shutdown writes a checkpoint; after this it is made to go without (SIGQUIT), and recovers at its next start. */
