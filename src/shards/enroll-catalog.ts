@@ -7,6 +7,7 @@ export interface Column {
   readonly notNull: boolean;
   readonly deterministic: boolean;
   readonly defaultSql: string | null;
+  readonly generated: boolean;
 }
 
 export interface UniqueIndex {
@@ -84,7 +85,8 @@ const TABLE = `
 
 const COLUMNS = `
   select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as "notNull",
-    coalesce(co.collisdeterministic, true) as deterministic, pg_get_expr(d.adbin, d.adrelid) as "defaultSql"
+    coalesce(co.collisdeterministic, true) as deterministic, pg_get_expr(d.adbin, d.adrelid) as "defaultSql",
+    a.attgenerated <> '' as generated
   from pg_attribute a left join pg_collation co on co.oid = a.attcollation
     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
   where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`;

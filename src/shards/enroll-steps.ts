@@ -1,5 +1,6 @@
 /** What enrolling a table takes, as a list of statements with their reasons, some of which are in place already. Pure. */
 import type { OwnedSequence, Table } from './enroll-catalog.ts';
+import { copyDoorOf } from './enroll-copy.ts';
 import { MAX_SHARDS, PUBLICATION } from './sql.ts';
 
 export interface Step {
@@ -14,6 +15,8 @@ export interface StepContext {
   readonly ordinal: number;
   readonly publicationExists: boolean;
   readonly registered: boolean;
+  /** The mark of the table's door for COPY, when it has one. */
+  readonly copyMark: string | undefined;
   /** Of a table or partition, by its SQL name: does every role have just the rights it should? */
   readonly rightsInPlace: (table: string) => boolean;
   /** Above which a sequence has to go on, by its name. */
@@ -134,6 +137,7 @@ export function enrollmentSteps(table: Table, context: StepContext): Step[] {
   const column = ident(context.tenantColumn);
   const inPlace = table.columns.find(candidate => candidate.name === context.tenantColumn)?.defaultSql === DEFAULT;
   const key = table.uniques.find(index => index.primary)?.columns ?? [];
+  const door = copyDoorOf(table, context.tenantColumn, context.roles);
   return [
     ...rightsSteps(table, context),
     step(
@@ -148,6 +152,11 @@ export function enrollmentSteps(table: Table, context: StepContext): Step[] {
       'copies find the row to change by its primary key',
     ),
     ...sequenceSteps(table, context),
+    step(
+      context.copyMark === door.mark,
+      door.sql,
+      'COPY FROM is refused under a policy; gateways send it through this door',
+    ),
     step(
       context.publicationExists,
       `do $$ begin if not exists (select from pg_publication where pubname = ${literal(PUBLICATION)}) then ` +

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { HomeportError } from '../base/errors.ts';
 import { inTransaction } from './admin.ts';
 import { privilegedFunctions, readTable, type Table } from './enroll-catalog.ts';
+import { copyDoor } from './enroll-copy.ts';
 import { enrollmentReasons } from './enroll-rules.ts';
 import { enrollmentSteps, ident, isStrided, type Step, type StepContext } from './enroll-steps.ts';
 import { LOCK_CLASS, PUBLICATION } from './sql.ts';
@@ -101,6 +102,14 @@ async function floorsOf(
   return floors;
 }
 
+async function copyMark(admin: pg.ClientBase, table: Table): Promise<string | undefined> {
+  const { rows } = await admin.query<{ mark: string | null }>(
+    `select obj_description(to_regclass($1), 'pg_class') as mark`,
+    [copyDoor(table.schema, table.name)],
+  );
+  return rows[0]?.mark ?? undefined;
+}
+
 function maximum(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }
@@ -160,6 +169,7 @@ async function plan(admin: pg.ClientBase, names: readonly string[], options: Enr
       ordinal,
       publicationExists: publication.rowCount === 1,
       registered: known.has(table.sql),
+      copyMark: await copyMark(admin, table),
       rightsInPlace: name => inPlace.get(name) ?? false,
       floors: await floorsOf(admin, table, ordinal, options.floors ?? new Map()),
     };

@@ -8,6 +8,7 @@ import pg from 'pg';
 import * as fences from '../../migrations/0001-fences.ts';
 import * as context from '../../migrations/0002-context.ts';
 import * as registry from '../../migrations/0003-registry.ts';
+import * as copy from '../../migrations/0004-copy.ts';
 import { HomeportError } from '../base/errors.ts';
 import { deriveKey } from '../base/keys.ts';
 import { type AdminTarget, adminConfig, inTransaction } from './admin.ts';
@@ -18,6 +19,7 @@ const OWN: Readonly<Record<string, Migration>> = {
   '0001-fences': fences,
   '0002-context': context,
   '0003-registry': registry,
+  '0004-copy': copy,
 };
 
 export type OwnProgress = (migration: string) => void;

@@ -121,8 +121,8 @@ async function grant(admin: pg.ClientBase, roles: readonly string[]): Promise<vo
   const to = roles.map(ident).join(', ');
   await admin.query(`revoke all on database ${ident(rows[0]?.name ?? '')} from ${to}`);
   await admin.query(`grant connect on database ${ident(rows[0]?.name ?? '')} to ${to}`);
-  await admin.query(`revoke all on schema homeport, public from ${to}`);
-  await admin.query(`grant usage on schema homeport, public to ${to}`);
+  await admin.query(`revoke all on schema homeport, homeport_copy, public from ${to}`);
+  await admin.query(`grant usage on schema homeport, homeport_copy, public to ${to}`);
   await admin.query(`revoke all on all tables in schema homeport from ${to}, public`);
   await admin.query(`grant execute on function ${GRANTED_FUNCTIONS.join(', ')} to ${to}`);
 }
