@@ -4,10 +4,11 @@
  */
 import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { Front, HEADER_BYTES, parseFrame, queryFrame, RUN_UNNAMED, Status } from '../pgwire/frames.ts';
+import { Front, HEADER_BYTES, parseFrame, queryFrame, RUN_UNNAMED, Status, SYNC } from '../pgwire/frames.ts';
 import type { NextFrame } from '../pgwire/input.ts';
 import { Expect } from '../pgwire/replies.ts';
 import { type Parsed, parseStatement, type Statement } from '../pgwire/sql.ts';
+import type { Backend } from '../shards/backend.ts';
 import { onBind, onClose, onDescribe, onExecute, onParse, onSync, startLargeBind } from './extended.ts';
 import { parseIdentity } from './identity.ts';
 import { forward, noteStatement, violation } from './sending.ts';
@@ -142,6 +143,7 @@ function sendQuery(s: Session, { first, rest }: Parsed): void {
   const { backend, gateway, input } = s;
   if (!backend) return;
   const extra = noteStatement(s, first, rest >= 0);
+  s.translated = false;
   const inBlock = s.tx.begin.length > 0 || s.status === Status.transaction;
   if (inBlock && first.kind === 'end' && first.chain && rest < 0) {
     // The next transaction needs its own `enter`, so the shard gets a plain end and the chain goes on here.
@@ -151,7 +153,10 @@ function sendQuery(s: Session, { first, rest }: Parsed): void {
   } else if (inBlock || s.tx.route?.kind !== 'home') {
     forward(s);
     backend.replies.push(Expect.query, extra);
-  } else sendImplicit(s, first.kind !== 'copy' && rest < 0, extra);
+  } else if (rest >= 0) {
+    forward(s);
+    backend.replies.push(Expect.query, extra);
+  } else translate(s, backend, extra);
   s.unnamedParsed = false;
   input.advance();
   s.owed++;
@@ -161,18 +166,12 @@ function sendQuery(s: Session, { first, rest }: Parsed): void {
 
 /**
  * A simple query that is a transaction by itself, behind `enter`. An Execute without a Sync opens an implicit
- * transaction block, which a Query does not end (PostgreSQL 17 and later): the Sync must be ours. A single statement
- * therefore travels in the extended protocol, where one trip does it all and the client sees no difference. A string of
- * several statements, and COPY, go as they are, and the Sync follows their answer.
+ * transaction block; a Query of one statement does not end that (PostgreSQL 17 and later: its work is lost), and a Sync
+ * behind it does not either. So a single statement travels in the extended protocol, where one trip does it all and the
+ * client sees no difference. A Query of several statements ends its implicit block itself and goes as it is.
  */
-function sendImplicit(s: Session, single: boolean, extra: Statement | undefined): void {
-  const { backend, gateway, input } = s;
-  if (!backend) return;
-  if (!single) {
-    forward(s);
-    backend.replies.push(Expect.queryThenSync, extra);
-    return;
-  }
+function translate(s: Session, backend: Backend, extra: Statement | undefined): void {
+  const { gateway, input } = s;
   gateway.toBackend.add(parseHead(input.end - input.start));
   gateway.toBackend.addRange(input.buffer, input.start + HEADER_BYTES, input.end);
   gateway.toBackend.add(AFTER_TEXT);
@@ -181,6 +180,7 @@ function sendImplicit(s: Session, single: boolean, extra: Statement | undefined)
   backend.replies.push(Expect.rowsOnly);
   backend.replies.push(Expect.execute, extra);
   backend.replies.push(Expect.sync);
+  s.translated = true;
 }
 
 /** No parameter types end the Parse; then it is run. */
@@ -212,6 +212,12 @@ function onCopy(s: Session): boolean {
     forward(s);
     if (s.input.type !== Front.copyData) {
       s.copyIn = false;
+      if (s.syncAfterCopy) {
+        s.syncAfterCopy = false;
+        s.gateway.toBackend.add(SYNC);
+        s.backend?.replies.push(Expect.sync);
+        s.owed++;
+      }
       if (s.owed > 0) s.blocked = true;
     }
   }

@@ -134,7 +134,6 @@ function judge(pass: Pass, type: number, length: number): number {
   if (verdict & Verdict.completed)
     completed(pass, headExtra as Statement | undefined); // cast: what inbound.ts pushes
   else if (verdict & Verdict.ready) return ready(pass);
-  else if (verdict & Verdict.settle) return settle(pass);
   else if (verdict & Verdict.entered) entered(s);
   else if (verdict & Verdict.failed) failed(s, headKind);
   else if (verdict & Verdict.enterFailed) enterFailed(pass, length);
@@ -169,7 +168,10 @@ function aside(pass: Pass, type: number, length: number): number {
 function copyBegins(s: Session, headKind: number | undefined): void {
   s.copyIn = true;
   s.blocked = false;
-  if (headKind === Expect.execute && s.backend?.replies.dropSyncBehindHead()) s.owed--;
+  if (headKind !== Expect.execute || !s.backend?.replies.dropSyncBehindHead()) return;
+  s.owed--;
+  // A simple query that travels in the extended protocol: its client sends no Sync behind the data, so we do.
+  if (s.translated) s.syncAfterCopy = true;
 }
 
 const word = (four: string) => Buffer.from(four).readInt32BE();
@@ -194,7 +196,7 @@ function completed(pass: Pass, statement: Statement | undefined): void {
 }
 
 /** What is followed by a ReadyForQuery also when it fails. */
-const ENDS_BY_ITSELF = new Set<number>([Expect.query, Expect.queryThenSync, Expect.functionCall, Expect.sync]);
+const ENDS_BY_ITSELF = new Set<number>([Expect.query, Expect.functionCall, Expect.sync]);
 
 function failed(s: Session, headKind: number | undefined): void {
   s.tx.failedOnce = true;
@@ -215,15 +217,6 @@ function silentFailed(pass: Pass, extra: unknown, length: number): void {
   const { s, at, buffer } = pass;
   s.gateway.toClient.add(Buffer.from(buffer.subarray(at, at + length)));
   s.doomed = true;
-}
-
-/** The implicit transaction that `enter` opened is still open, unless the query has ended it itself. */
-function settle(pass: Pass): number {
-  const { backend, buffer, at } = pass;
-  if (buffer[at + HEADER_BYTES] === Status.idle) return ready(pass);
-  backend.sendSync();
-  backend.replies.push(Expect.sync);
-  return Verdict.swallow;
 }
 
 function ready(pass: Pass): number {

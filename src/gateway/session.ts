@@ -71,6 +71,10 @@ export class Session implements BackendOwner {
   control = false;
   /** The server takes COPY data. */
   copyIn = false;
+  /** The simple query at hand was sent in the extended protocol. */
+  translated = false;
+  /** It was a COPY FROM STDIN: the Sync that went with it was ignored, and another is due behind the data. */
+  syncAfterCopy = false;
   /** The unnamed statement has been parsed on this backend in this transaction. */
   unnamedParsed = false;
   /** A portal on a statement that is answered here. */

@@ -233,6 +233,7 @@ function resetUnit(s: Session): void {
   s.control = false;
   s.skipping = false;
   s.copyIn = false;
+  s.syncAfterCopy = false;
   s.awaitEntered = false;
   s.streaming = 0;
 }

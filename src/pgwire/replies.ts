@@ -37,8 +37,6 @@ export const Expect = {
   /** A simple query of the client's that we sent in the extended protocol: its BindComplete, and its description. */
   silentBind: 16,
   rowsOnly: 17,
-  /** A simple query inside the implicit transaction that `enter` has opened: a Sync of ours has to end that. */
-  queryThenSync: 18,
 } as const;
 
 export interface Fake {
@@ -65,15 +63,13 @@ export const Verdict = {
   desynchronised: 128,
   /** A command of the client's came to its end (its tag says which). */
   completed: 256,
-  /** The ReadyForQuery of a `queryThenSync`: final when the server is idle, else a Sync is due. */
-  settle: 512,
 } as const;
 
 /** What makes the server flush its answers by itself. */
 const FLUSHES = new Set<number>([
   Expect.sync,
   Expect.query,
-  Expect.queryThenSync,
+  Expect.silentSync,
   Expect.silentSync,
   Expect.abortQuery,
 ]);
@@ -209,8 +205,6 @@ export class ReplyQueue {
       case Expect.rowsOnly:
         if (type === Back.noData) return this.done(Verdict.swallow);
         return this.acceptOne(type, Back.rowDescription, Verdict.forward, onSkipped);
-      case Expect.queryThenSync:
-        return type === Back.ready ? this.done(Verdict.settle) : this.acceptQuery(type);
       case Expect.execute:
         return this.acceptExecute(type, onSkipped);
       case Expect.sync:

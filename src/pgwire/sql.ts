@@ -128,9 +128,10 @@ function skipDollar(sql: string, at: number): number {
   return close < 0 ? sql.length : close + tag.length;
 }
 
+/** The next statement that is one: between two semicolons there may be nothing. */
 function restAfter(sql: string, end: number): number {
-  if (end >= sql.length) return -1;
-  const next = skipBlank(sql, end + 1);
+  let next = end;
+  while (sql.charCodeAt(next) === 59) next = skipBlank(sql, next + 1);
   return next >= sql.length ? -1 : next;
 }
 
