@@ -66,7 +66,7 @@ interface Ready {
 async function ready(run: Run): Promise<Ready> {
   const line = await poll(clock, () => (run.out.includes('\n') ? run.out : undefined), {
     everyMs: 20,
-    limitMs: 30_000,
+    limitMs: 60_000,
   });
   if (!line) throw new Error(`not ready: ${run.err}`);
   expect(line.trimEnd().split('\n')).toHaveLength(1);
@@ -95,7 +95,7 @@ function shard(info: Ready, region: string): string | undefined {
   return info.regions.find(({ name }) => name === region)?.shards[0]?.pg;
 }
 
-const up = ['--no-gateways', '--json'];
+const up = ['--no-gateways', '--empty', '--json'];
 
 test.each([
   ['the kernel ends the children', process.env.PATH],
@@ -139,7 +139,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
 );
 
 test('Ctrl-C while it still starts ends what was begun', async () => {
-  const run = launch('--no-gateways', '--verbose');
+  const run = launch('--no-gateways', '--empty', '--verbose');
   const begun = () => (run.err.includes('postgres is being started') ? true : undefined);
   expect(await poll(clock, begun, { everyMs: 5, limitMs: 10_000 })).toBe(true);
   run.child.kill('SIGINT');
@@ -149,10 +149,10 @@ test('Ctrl-C while it still starts ends what was begun', async () => {
     JSON.parse(readFileSync(join(dir, 'processes', file), 'utf8')),
   );
   expect(left.filter(({ pid }) => pid !== undefined)).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 test('detached it stays behind, takes faults and is stopped by command', async () => {
-  const started = await homeport('--detach', '--no-gateways', '--rtt', 'eu-west:us-east=80ms');
+  const started = await homeport('--detach', '--no-gateways', '--empty', '--rtt', 'eu-west:us-east=80ms');
   expect(started.err).toBe('');
   const info: Ready = JSON.parse(started.out);
   expect(info.ready).toBe(true);
@@ -178,11 +178,11 @@ test('detached it stays behind, takes faults and is stopped by command', async (
   expect(identify(info.pid)).toBeUndefined();
   expect((await homeport('status')).code).toBe(5);
   expect((await homeport('stop')).code).toBe(0);
-}, 60_000);
+}, 120_000);
 
 test('what is secret is readable by its owner alone', async () => {
   await ready(launch(...up));
   const secrets = readdirSync(join(dir, 'secrets')).map(name => join(dir, 'secrets', name));
   const others = [join(dir, 'control.sock'), join(dir, 'regions/eu-west/nats/nats.conf')];
   for (const file of [...secrets, ...others]) expect([file, statSync(file).mode & 0o077]).toEqual([file, 0]);
-}, 60_000);
+}, 120_000);
