@@ -17,7 +17,7 @@ import {
 } from '../pgwire/frames.ts';
 import { Expect } from '../pgwire/replies.ts';
 import { parseStatement } from '../pgwire/sql.ts';
-import { forward, noteStatement, violation } from './sending.ts';
+import { forward, noteStatement, throughCopyDoor, violation } from './sending.ts';
 import type { Session } from './session.ts';
 import type { ClientStatement } from './statements.ts';
 import { seek } from './transaction.ts';
@@ -36,6 +36,12 @@ export function onParse(s: Session): boolean {
   }
   const tail = input.buffer.subarray(name.next, input.end);
   const { first, rest } = parseStatement(text.text);
+  const copy = throughCopyDoor(s, text.text, first);
+  if (copy !== undefined) {
+    const types = input.buffer.subarray(text.next, input.end);
+    input.substitute(parseFrame(name.text, Buffer.concat([Buffer.from(`${copy}\0`), types])));
+    return true;
+  }
   const here = rest < 0 && answersHere(s, first);
   if (!here && s.phase !== 'attached' && !seek(s)) return false;
   const entry = s.statements.add(name.text, tail, first);

@@ -11,7 +11,7 @@ import { type Parsed, parseStatement, type Statement } from '../pgwire/sql.ts';
 import type { Backend } from '../shards/backend.ts';
 import { onBind, onClose, onDescribe, onExecute, onParse, onSync, startLargeBind } from './extended.ts';
 import { parseIdentity } from './identity.ts';
-import { forward, noteStatement, violation } from './sending.ts';
+import { forward, noteStatement, throughCopyDoor, violation } from './sending.ts';
 import type { Session } from './session.ts';
 import { noteResidue, seek } from './transaction.ts';
 import { answerHere, answersHere, readyToAnswer } from './virtual.ts';
@@ -132,6 +132,11 @@ function onQuery(s: Session): boolean {
       s.replyReady();
       if (s.phase === 'idle') s.tx.reset(false);
     }
+    return true;
+  }
+  const copy = throughCopyDoor(s, sql, parsed.first);
+  if (copy !== undefined) {
+    input.substitute(queryFrame(copy));
     return true;
   }
   if (s.phase !== 'attached' && !seek(s)) return false;

@@ -1,10 +1,23 @@
 /** What the simple and the extended protocol share on the way to a backend. */
 import { HomeportError } from '../base/errors.ts';
 import type { Statement } from '../pgwire/sql.ts';
+import { COPY_SCHEMA, copyDoor } from '../shards/enroll-copy.ts';
 import type { Session } from './session.ts';
 import { noteResidue } from './transaction.ts';
 
 export const violation = (why: string) => new HomeportError('HP-G404', { why });
+
+/**
+ * Postgres refuses COPY FROM into a table under a policy (0A000, also for a tenant's own rows). Every enrolled table has a
+ * door for it, a view that inserts as the role that copies; here its name takes the table's place.
+ * @returns the text to send, or undefined when there is nothing to exchange.
+ */
+export function throughCopyDoor(s: Session, sql: string, statement: Statement): string | undefined {
+  if (statement.kind !== 'copy' || !statement.from || !s.currentTenant) return undefined;
+  const { schema = 'public', table, start, end } = statement.from;
+  if (schema === COPY_SCHEMA) return undefined;
+  return sql.slice(0, start) + copyDoor(schema, table) + sql.slice(end);
+}
 
 /** The frame at hand, as the bytes that it is. */
 export function forward(s: Session): void {

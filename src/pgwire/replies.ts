@@ -66,13 +66,7 @@ export const Verdict = {
 } as const;
 
 /** What makes the server flush its answers by itself. */
-const FLUSHES = new Set<number>([
-  Expect.sync,
-  Expect.query,
-  Expect.silentSync,
-  Expect.silentSync,
-  Expect.abortQuery,
-]);
+const FLUSHES = new Set<number>([Expect.sync, Expect.query, Expect.silentSync, Expect.abortQuery]);
 
 /** Called for each entry that an error skips, so that a Parse that never ran is forgotten. */
 export type OnSkipped = (kind: number, extra: unknown) => void;

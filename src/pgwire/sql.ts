@@ -28,7 +28,7 @@ export type Statement =
   /** DISCARD ALL and DEALLOCATE [PREPARE] ALL. */
   | { readonly kind: 'discard'; readonly everything: boolean }
   /** COPY: its data comes between its start and its end, so it can't be sent ahead of an answer. */
-  | { readonly kind: 'copy' }
+  | { readonly kind: 'copy'; readonly from: CopySource | undefined }
   /** Anything else. `control`: the transaction's state may change with it. */
   | { readonly kind: 'other'; readonly residue: Residue; readonly control: boolean };
 
@@ -39,6 +39,14 @@ export type Statement =
  */
 export type Residue = 'none' | 'settings' | 'session' | 'ruin';
 
+/** The table of a COPY … FROM STDIN, as it is called in SQL's catalogs, and where its name stands in the text. */
+export interface CopySource {
+  readonly schema: string | undefined;
+  readonly table: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface Parsed {
   readonly first: Statement;
   /** Where the text after the first statement's semicolon starts; −1 when nothing but white space follows. */
@@ -47,7 +55,6 @@ export interface Parsed {
 
 const EMPTY: Statement = { kind: 'empty' };
 const PLAIN: Statement = { kind: 'other', residue: 'none', control: false };
-const COPY: Statement = { kind: 'copy' };
 const CONTROL: Statement = { kind: 'other', residue: 'none', control: true };
 const SETTINGS: Statement = { kind: 'other', residue: 'settings', control: true };
 const SESSION: Statement = { kind: 'other', residue: 'session', control: true };
@@ -178,6 +185,7 @@ export function parseStatement(sql: string, from = 0): Parsed {
   if (end === at) return { first: EMPTY, rest };
   const word = firstWord(sql, at);
   if (!APART.has(word)) return { first: byResidue(residueOf(sql)), rest };
+  if (word === 'COPY') return { first: { kind: 'copy', from: copySource(sql, at) }, rest };
   return { first: parseApart(word, sql.slice(at, end).trim()), rest };
 }
 
@@ -219,8 +227,6 @@ function parseApart(word: string, text: string): Statement {
     case 'RELEASE':
     case 'LOCK':
       return PLAIN;
-    case 'COPY':
-      return COPY;
     case 'DISCARD':
     case 'DEALLOCATE':
       return parseDiscard(text);
@@ -241,6 +247,31 @@ function parseDiscard(text: string): Statement {
   if (/^discard\s+all$/i.test(text)) return { kind: 'discard', everything: true };
   if (/^deallocate\s+(?:prepare\s+)?all$/i.test(text)) return { kind: 'discard', everything: false };
   return /^discard/i.test(text) ? RUIN : SESSION;
+}
+
+const IDENTIFIER = '("(?:[^"]|"")+"|[a-z_\\u0080-\\uffff][\\w$\\u0080-\\uffff]*)';
+const COPY_FROM = new RegExp(
+  `copy\\s+((?:${IDENTIFIER}\\s*\\.\\s*)?${IDENTIFIER})\\s*(?:\\([^)]*\\))?\\s*from\\s+stdin\\b`,
+  'iy',
+);
+
+/** An identifier's name: as it is between quotes, in lower case without. */
+function nameOf(identifier: string): string {
+  return identifier.startsWith('"') ? identifier.slice(1, -1).replaceAll('""', '"') : identifier.toLowerCase();
+}
+
+function copySource(sql: string, at: number): CopySource | undefined {
+  COPY_FROM.lastIndex = at;
+  const match = COPY_FROM.exec(sql);
+  const [, whole, schema, table] = match ?? [];
+  if (!match || whole === undefined || table === undefined) return undefined;
+  const start = at + match[0].indexOf(whole, 4);
+  return {
+    schema: schema === undefined ? undefined : nameOf(schema),
+    table: nameOf(table),
+    start,
+    end: start + whole.length,
+  };
 }
 
 function parseEnd(text: string): Statement {
