@@ -14,6 +14,8 @@ export interface StepContext {
   readonly roles: readonly string[];
   readonly ordinal: number;
   readonly publicationExists: boolean;
+  /** Does every role have USAGE on the table's schema? */
+  readonly schemaUsable: boolean;
   readonly registered: boolean;
   /** The mark of the table's door for COPY, when it has one. */
   readonly copyMark: string | undefined;
@@ -59,6 +61,11 @@ function rightsSteps(table: Table, context: StepContext): Step[] {
   if (context.roles.length === 0) return [];
   const to = context.roles.map(ident).join(', ');
   const steps = [
+    step(
+      context.schemaUsable,
+      `grant usage on schema ${ident(table.schema)} to ${to}`,
+      'a table is reached through its schema',
+    ),
     step(
       context.rightsInPlace(table.sql),
       `revoke all on ${table.sql} from public, ${to}; grant select, insert, update, delete on ${table.sql} to ${to}`,

@@ -75,6 +75,8 @@ const RIGHTS = `
     and not has_table_privilege(r, $1, 'truncate, references, trigger, maintain')), true) as fit
   from unnest($2::text[]) r`;
 
+const SCHEMA_RIGHTS = `select coalesce(bool_and(has_schema_privilege(r, $1, 'usage')), true) as fit from unnest($2::text[]) r`;
+
 async function rights(admin: pg.ClientBase, table: Table, roles: readonly string[]): Promise<Map<string, boolean>> {
   const known = new Map<string, boolean>();
   for (const name of [table.sql, ...table.partitions]) {
@@ -163,11 +165,13 @@ async function plan(admin: pg.ClientBase, names: readonly string[], options: Enr
   const planned: EnrolledTable[] = [];
   for (const table of tables) {
     const inPlace = await rights(admin, table, options.roles);
+    const usable = await admin.query<{ fit: boolean }>(SCHEMA_RIGHTS, [table.schema, options.roles]);
     const context: StepContext = {
       tenantColumn,
       roles: options.roles,
       ordinal,
       publicationExists: publication.rowCount === 1,
+      schemaUsable: usable.rows[0]?.fit ?? false,
       registered: known.has(table.sql),
       copyMark: await copyMark(admin, table),
       rightsInPlace: name => inPlace.get(name) ?? false,

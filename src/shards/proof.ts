@@ -31,5 +31,6 @@ export function enterProof(signingKey: Buffer, entry: Entry): string {
 export function signingPads(signingKey: Buffer): { inner: Buffer; outer: Buffer } {
   assert(signingKey.length === SIGNING_KEY_BYTES, 'the shard-signing key has 32 bytes');
   const block = Buffer.concat([signingKey, Buffer.alloc(BLOCK_BYTES - SIGNING_KEY_BYTES)]);
-  return { inner: block.map(byte => byte ^ 0x36) as Buffer, outer: block.map(byte => byte ^ 0x5c) as Buffer };
+  const pad = (mask: number) => Buffer.from(block.map(byte => byte ^ mask));
+  return { inner: pad(0x36), outer: pad(0x5c) };
 }

@@ -114,6 +114,13 @@ async function closeDatabase(admin: pg.ClientBase): Promise<void> {
   await admin.query('revoke create on schema public from public');
   const functions = Object.keys(REVOKED_FUNCTIONS).map(name => `pg_catalog.${name}`);
   await admin.query(`revoke execute on function ${functions.join(', ')} from public`);
+  // Roles of Postgres' own for people who watch and end sessions keep what they are for.
+  await admin.query(
+    'grant execute on function pg_stat_get_activity(int), pg_stat_get_backend_activity(int) to pg_monitor',
+  );
+  await admin.query(
+    'grant execute on function pg_cancel_backend(int), pg_terminate_backend(int, bigint) to pg_signal_backend',
+  );
 }
 
 async function grant(admin: pg.ClientBase, roles: readonly string[]): Promise<void> {

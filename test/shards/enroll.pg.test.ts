@@ -21,7 +21,6 @@ afterAll(() => server.stop());
 
 beforeEach(async () => {
   await shard.admin.query('drop schema if exists shop cascade; create schema shop; delete from homeport.enrolled');
-  await shard.admin.query('grant usage on schema shop to app, other');
 });
 
 async function refused(...tables: string[]): Promise<string> {

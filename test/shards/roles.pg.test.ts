@@ -65,6 +65,18 @@ describe('application roles', () => {
     await expect(ensure('bad')).rejects.toMatchObject({ code: 'HP-S301', message: expect.stringContaining(reason) });
   });
 
+  test('leave those who watch the server what they need', async () => {
+    await shard.admin.query(`create role watcher login password 'x' in role pg_monitor, pg_signal_backend`);
+    await shard.admin.query('grant connect on database app to watcher');
+    const watcher = await server.connect({ user: 'watcher', password: 'x' });
+    const { rows } = await watcher.query<{ pid: number }>(`select pid from pg_stat_activity where usename is not null`);
+    expect(rows.length).toBeGreaterThan(0);
+    const app = await shard.app();
+    const pid = (await app.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid;
+    await watcher.query('select pg_cancel_backend($1)', [pid]);
+    await Promise.all([watcher.end(), app.end()]);
+  });
+
   test('may lock by one key, which is not our space', async () => {
     const app = await shard.app();
     await app.query('select pg_advisory_lock(42), pg_advisory_unlock(42), pg_advisory_unlock_all()');
