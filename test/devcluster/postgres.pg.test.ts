@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { afterAll, expect, test } from 'vitest';
 import { realWorld } from '../../src/base/world.ts';
@@ -111,4 +111,7 @@ test('a state directory that Postgres can not reach, or whose name is too long f
     rmSync(elsewhere, { recursive: true });
   }
   expect(places.controlSocket.length).toBeLessThan(104);
+  for (const short of [dirname(places.controlSocket), dirname(socketDir)]) {
+    if (!short.startsWith(hidden)) rmSync(short, { recursive: true, force: true });
+  }
 });
