@@ -141,7 +141,7 @@ export async function unpin(
 ): Promise<{ readonly tenant: string; readonly home: Home; readonly outcome: 'unpinned' | 'would unpin' }> {
   const where = await plane.whereIs(tenant);
   const { pin: pinned, slotPlacement } = where;
-  if (!pinned) throw new HomeportError('HP-A104', { tenant: tenant.key });
+  if (!pinned) return finishUnpin(plane, where, options);
   if (pinned.state === 'opening') {
     throw new HomeportError('HP-A105', { tenant: tenant.key, wanted: pinned.home.shard });
   }
@@ -153,6 +153,18 @@ export async function unpin(
   await unpinTenant(plane.store, tenant, plane.author);
   await plane.onShard(home.shard, admin => letSlotIn(admin, tenantPlacement(tenant.key)));
   return { tenant: tenant.key, home, outcome: 'unpinned' };
+}
+
+/** The pin has gone from the directory, but an unpin may have broken off before the slot's shard let the tenant in. */
+async function finishUnpin(plane: ControlPlane, where: Whereabouts, options: { dryRun?: boolean }) {
+  const { tenant, slotPlacement } = where;
+  const { home } = slotPlacement;
+  const key = tenantPlacement(tenant.key);
+  const fence = await plane.onShard(home.shard, admin => readFence(admin, key));
+  if (!fence?.through) throw new HomeportError('HP-A104', { tenant: tenant.key });
+  if (options.dryRun) return { tenant: tenant.key, home, outcome: 'would unpin' as const };
+  await plane.onShard(home.shard, admin => letSlotIn(admin, key));
+  return { tenant: tenant.key, home, outcome: 'unpinned' as const };
 }
 
 /** The tenant's own fence closes and no longer keeps it out of its slot: both in one transaction. */
