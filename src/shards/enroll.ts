@@ -9,7 +9,7 @@ import { privilegedFunctions, readTable, type Table } from './enroll-catalog.ts'
 import { copyDoor } from './enroll-copy.ts';
 import { enrollmentReasons } from './enroll-rules.ts';
 import { enrollmentSteps, ident, isStrided, type Step, type StepContext } from './enroll-steps.ts';
-import { LOCK_CLASS, PUBLICATION } from './sql.ts';
+import { LOCK_CLASS, MAX_SHARDS, PUBLICATION } from './sql.ts';
 
 export interface EnrollOptions {
   readonly dryRun?: boolean;
@@ -124,13 +124,15 @@ async function largest(admin: pg.ClientBase, table: Table, column: string): Prom
 }
 
 /**
- * The largest id that each table's sequences have given out or that stands in the table. Taken over all shards before
- * the first is enrolled, it keeps ids of before from meeting new ones of another shard's.
+ * The largest id that each table's sequences have given out or that stands in the table, for sequences that don't have a
+ * stride yet. Taken over all shards before the first is enrolled, it keeps ids of before from meeting new ones of another
+ * shard's. Once all have their stride it is empty, so that enrolling again moves no sequence.
  */
 export async function sequenceFloors(admin: pg.ClientBase, names: readonly string[]): Promise<Map<string, bigint>> {
   const floors = new Map<string, bigint>();
   for (const table of await readAll(admin, names)) {
     for (const sequence of table.sequences) {
+      if (sequence.increment === String(MAX_SHARDS)) continue;
       floors.set(sequence.name, maximum(BigInt(sequence.last), await largest(admin, table, sequence.column)));
     }
   }
