@@ -1,7 +1,7 @@
 /**
  * The proof that a gateway, which knows the shard-signing key, asked to enter a transaction: HMAC-SHA-256 over what is
  * entered and the backend it happens on. It is the same for as long as none of the four changes, so gateways keep it per
- * backend and tenant. A client can call `homeport.enter` too, but has never seen a proof: parameters are shown nowhere.
+ * backend and tenant. A client can call `homeport.enter` too, but has no proof; SPEC.md says where one could show.
  */
 import { createHmac } from 'node:crypto';
 import { assert } from '../base/assert.ts';

@@ -117,4 +117,12 @@ describe('enter', () => {
     if (setting === 'on') expect(text).toContain('PLANNEDSTMT');
     await client.end();
   });
+
+  test('shows its parameters in the CONTEXT of its errors to a session that asks: gateways keep that field', async () => {
+    const client = await shard.app();
+    await client.query('set log_parameter_max_length_on_error = -1');
+    const values = entry(await backendPid(client), { ...ACME, epoch: 2 });
+    await expect(client.query(ENTER, values)).rejects.toMatchObject({ where: expect.stringContaining(values[3]) });
+    await client.end();
+  });
 });
