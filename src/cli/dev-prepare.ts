@@ -5,7 +5,7 @@
 import { loadConfig } from '../config/load.ts';
 import { initialiseCluster } from '../control/initialise.ts';
 import { ControlPlane } from '../control/plane.ts';
-import { enrollAll, migrateAll } from '../control/schema.ts';
+import { enrollAll } from '../control/schema.ts';
 import type { Prepare, PrepareInput } from '../devcluster/cluster.ts';
 import { createLogger } from '../observe/log.ts';
 import { addSampleShops, SAMPLE_MIGRATIONS, SAMPLE_TABLES } from './sample.ts';
@@ -16,14 +16,14 @@ export const prepare: Prepare = async (input: PrepareInput) => {
   const config = loadConfig({ file: regions['eu-west'].configFile, env: {} });
   const log = createLogger({ level: 'warn', component: 'dev', destination: 2 });
   const options = { config, world, log, author: { who: 'homeport dev', why: 'start of the local cluster' } };
-  await initialiseCluster(options, progress);
-  if (input.empty) return;
-  const ran = await migrateAll(config, world, { userMigrations: SAMPLE_MIGRATIONS });
+  const { migrations } = await initialiseCluster(options, progress, input.empty ? undefined : SAMPLE_MIGRATIONS);
+  // Found with all tables, it has the shops too, or is the user's to change.
+  if (input.empty || (migrations === 0 && !input.firstStart)) return;
   await enrollAll(config, SAMPLE_TABLES, {});
   const plane = await ControlPlane.open(options);
   try {
     const added = await addSampleShops(plane);
-    if (added > 0 || ran.some(report => report.user.length > 0)) progress(`${added} sample shops are open`);
+    if (added > 0) progress(`${added} sample shops are open`);
   } finally {
     await plane.close();
   }

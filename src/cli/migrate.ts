@@ -65,7 +65,7 @@ function tell(event: MigrateProgress): string {
 async function migrate(cli: Cli, directory: string | undefined): Promise<void> {
   const { migrateAll } = await import('../control/schema.ts');
   const onProgress = (event: MigrateProgress) => cli.output.note(tell(event));
-  const reports = await migrateAll(await cli.config(), cli.world, { userMigrations: directory, onProgress });
+  const { reports } = await migrateAll(await cli.config(), cli.world, { userMigrations: directory, onProgress });
   cli.output.result(reports, (all: readonly MigrateReport[]) => {
     const ran = all.reduce((sum, { own, user }) => sum + own.length + user.length, 0);
     return ran === 0

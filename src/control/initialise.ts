@@ -13,9 +13,8 @@ import { type InitialTopology, initialise } from '../directory/initialise.ts';
 import type { DirectoryStore } from '../directory/store.ts';
 import { connectAdmin } from '../shards/admin.ts';
 import { openFresh } from '../shards/fences.ts';
-import { migrateShards } from '../shards/migrate.ts';
-import { ensureRoles } from '../shards/roles.ts';
 import { adminTargets, type ControlOptions } from './plane.ts';
+import { migrateAll } from './schema.ts';
 
 export interface InitialiseReport {
   /** Records written to the directory now; 0 when it was there. */
@@ -43,10 +42,14 @@ export function topologyOf(config: Config): InitialTopology {
   };
 }
 
-/** @param progress told of each step as it begins or ends. */
+/**
+ * @param progress told of each step as it begins or ends.
+ * @param userMigrations a directory of *.sql files to run as well.
+ */
 export async function initialiseCluster(
   options: ControlOptions,
   progress: (text: string) => void,
+  userMigrations?: string,
 ): Promise<InitialiseReport> {
   const { config, world, log, author } = options;
   const bus = await connectBus(config.nats, { name: 'homeport init', log, world, waitMs: 10_000 });
@@ -54,7 +57,7 @@ export async function initialiseCluster(
     const replicas = Math.min(3, Object.keys(config.regions).length);
     const [{ store, created }, migrations] = await Promise.all([
       initialise({ bus, world, log, author, replicas: replicas === 2 ? 1 : replicas, topology: topologyOf(config) }),
-      prepareShards(options, progress),
+      prepareShards(options, progress, userMigrations),
     ]);
     progress(created > 0 ? `the directory has ${created} new records` : 'the directory is there');
     const fences = await openFences(config, store);
@@ -65,23 +68,16 @@ export async function initialiseCluster(
   }
 }
 
-async function prepareShards({ config, world }: ControlOptions, progress: (text: string) => void) {
-  const shards = adminTargets(config);
-  const reports = await migrateShards({ shards, clusterSecret: config.cluster.secret });
-  const migrations = reports.reduce((sum, report) => sum + report.own.length, 0);
-  const roles = await Promise.all(
-    shards.map(async shard => {
-      const admin = await connectAdmin(shard);
-      try {
-        const users = Object.keys(config.users);
-        return (await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random })).length;
-      } finally {
-        await admin.end();
-      }
-    }),
-  );
-  progress(migrations > 0 ? `${shards.length} shards have been migrated` : `${shards.length} shards are up to date`);
-  return { migrations, roles: roles.reduce((sum, count) => sum + count, 0) };
+async function prepareShards(
+  { config, world }: ControlOptions,
+  progress: (text: string) => void,
+  userMigrations: string | undefined,
+) {
+  const { reports, roles } = await migrateAll(config, world, { userMigrations });
+  const migrations = reports.reduce((sum, { own, user }) => sum + own.length + user.length, 0);
+  const shards = reports.length;
+  progress(migrations > 0 ? `${shards} shards have been migrated` : `${shards} shards are up to date`);
+  return { migrations, roles };
 }
 
 /** The fences of slots that nobody has opened anywhere yet: epoch 1 at the home that the directory names. */

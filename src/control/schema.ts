@@ -13,20 +13,26 @@ export interface MigrateAll {
   readonly onProgress?: (event: MigrateProgress) => void;
 }
 
-/** All shards or none, and the application roles with them. */
-export async function migrateAll(config: Config, world: World, options: MigrateAll): Promise<MigrateReport[]> {
+/** All shards or none, and the application roles with them. `roles`: how many were made or changed. */
+export async function migrateAll(
+  config: Config,
+  world: World,
+  options: MigrateAll,
+): Promise<{ readonly reports: MigrateReport[]; readonly roles: number }> {
   const shards = adminTargets(config);
   const reports = await migrateShards({ shards, clusterSecret: config.cluster.secret, ...options });
-  for (const target of shards) {
-    const admin = await connectAdmin(target);
-    try {
-      const users = Object.keys(config.users);
-      await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random });
-    } finally {
-      await admin.end();
-    }
-  }
-  return reports;
+  const changed = await Promise.all(
+    shards.map(async target => {
+      const admin = await connectAdmin(target);
+      try {
+        const users = Object.keys(config.users);
+        return (await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random })).length;
+      } finally {
+        await admin.end();
+      }
+    }),
+  );
+  return { reports, roles: changed.reduce((sum, count) => sum + count, 0) };
 }
 
 /**

@@ -97,7 +97,9 @@ async function ownEverywhere(shards: readonly Open[], options: MigrateOptions): 
 }
 
 async function userEverywhere(shards: readonly Open[], options: MigrateOptions): Promise<void> {
-  const files = options.userMigrations === undefined ? [] : await readUserMigrations(options.userMigrations);
+  // Without a directory nothing is said about the user's migrations: what ran stays as it is.
+  if (options.userMigrations === undefined) return;
+  const files = await readUserMigrations(options.userMigrations);
   const left = new Map<ShardId, Set<UserMigration>>();
   // All are checked before the first is changed.
   for (const shard of shards) left.set(shard.id, new Set(pending(shard.id, files, await readApplied(shard.admin))));
