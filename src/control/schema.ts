@@ -1,9 +1,10 @@
 /** The user's schema on all shards: migrations and enrolment, with what they need of the configuration. */
+import type pg from 'pg';
 import type { ShardId } from '../base/ids.ts';
 import type { World } from '../base/world.ts';
 import type { Config } from '../config/schema.ts';
 import { connectAdmin } from '../shards/admin.ts';
-import { type EnrollReport, enrollTables, sequenceFloors } from '../shards/enroll.ts';
+import { type EnrollReport, enrollTables, listEnrolled, sequenceFloors } from '../shards/enroll.ts';
 import { type MigrateProgress, type MigrateReport, migrateShards } from '../shards/migrate.ts';
 import { ensureRoles } from '../shards/roles.ts';
 import { adminTargets } from './plane.ts';
@@ -26,13 +27,23 @@ export async function migrateAll(
       const admin = await connectAdmin(target);
       try {
         const users = Object.keys(config.users);
-        return (await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random })).length;
+        const roles = await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random });
+        if (reports.some(report => report.user.length > 0)) await enrollAgain(admin, users);
+        return roles.length;
       } finally {
         await admin.end();
       }
     }),
   );
   return { reports, roles: changed.reduce((sum, count) => sum + count, 0) };
+}
+
+/** Brings what hangs on an enrolled table's columns up to date after a migration: its rights and its door for COPY. */
+async function enrollAgain(admin: pg.Client, roles: readonly string[]): Promise<void> {
+  for (const { schema, table, tenantColumn } of await listEnrolled(admin)) {
+    const name = [schema, table].map(part => `"${part.replaceAll('"', '""')}"`).join('.');
+    await enrollTables(admin, [name], { roles, tenantColumn });
+  }
 }
 
 /**

@@ -86,7 +86,10 @@ async function rights(admin: pg.ClientBase, table: Table, roles: readonly string
   return known;
 }
 
-/** Reading the largest id is a scan (the key starts with the tenant), so it is done only for a sequence to be set. */
+/**
+ * Reading the largest id is a scan (the key starts with the tenant), so it is done only for a sequence to be set. One that
+ * makes this shard's numbers already was set above all floors then, and meets no other shard's since.
+ */
 async function floorsOf(
   admin: pg.ClientBase,
   table: Table,
@@ -95,11 +98,9 @@ async function floorsOf(
 ): Promise<Map<string, bigint>> {
   const floors = new Map<string, bigint>();
   for (const sequence of table.sequences) {
+    if (isStrided(sequence, ordinal, 0n)) continue;
     const floor = given.get(sequence.name) ?? 0n;
-    floors.set(
-      sequence.name,
-      isStrided(sequence, ordinal, floor) ? floor : maximum(floor, await largest(admin, table, sequence.column)),
-    );
+    floors.set(sequence.name, maximum(floor, await largest(admin, table, sequence.column)));
   }
   return floors;
 }
