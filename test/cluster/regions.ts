@@ -151,6 +151,13 @@ export class Regions {
     return found;
   }
 
+  /** Another tenant of the same slot. */
+  neighbourOf(tenant: string): string {
+    // casts: the names are tenant keys as they stand
+    for (let n = 0; ; n++)
+      if (slotOf(`n${n}` as TenantKey, SLOTS) === slotOf(tenant as TenantKey, SLOTS)) return `n${n}`;
+  }
+
   /** `homeport …` as a process of its own, with this cluster's configuration. */
   start(args: readonly string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; ended: Promise<Said> } {
     return this.startScript(HOMEPORT, [...args, '--config', this.cluster.regions['eu-west'].configFile, '--json'], env);
