@@ -18,6 +18,8 @@ export const busLimits = {
   heartbeatsMissed: 3,
   /** The server drops a consumer of ours that nobody listens to any more. */
   consumerIdleMs: 30_000,
+  /** Placing the consumer of a scan, over an election. */
+  scanOpenMs: 10_000,
   /** Handing over what is still unsent when closing. */
   drainMs: 1_000,
 } as const;

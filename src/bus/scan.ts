@@ -2,11 +2,11 @@
  * Reads what a stream holds now, once, in order: for listings and repairs, not for following. With a push consumer of its
  * own, because the client's ordered pull consumer now and then sits out a whole 30 s expiry before its first message.
  */
-import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream';
+import { AckPolicy, type ConsumerConfig, DeliverPolicy, JetStreamApiError } from '@nats-io/jetstream';
 import { createInbox, type Msg, nanos } from '@nats-io/transport-node';
 import { HomeportError } from '../base/errors.ts';
 import type { World } from '../base/world.ts';
-import type { Bus } from './connect.ts';
+import { type Bus, reconnectWaitMs } from './connect.ts';
 import { parseDelivery } from './delivery.ts';
 import { busLimits } from './limits.ts';
 
@@ -55,7 +55,9 @@ export async function* scan(bus: Bus, world: World, stream: string, options: Sca
     inactive_threshold: nanos(busLimits.consumerIdleMs),
   };
   try {
-    const consumer = await bus.jsm.consumers.add(stream, { ...config, name: `homeport_${world.random.uuid()}` });
+    const consumer = await addConsumer(bus, world, stream, config);
+    heardMs = world.clock.monotonicMs();
+    broken = undefined;
     if (consumer.num_pending === 0) return;
     let received = 0;
     for (;;) {
@@ -81,6 +83,20 @@ export async function* scan(bus: Bus, world: World, stream: string, options: Sca
   } finally {
     watchdog.cancel();
     subscription.unsubscribe();
+  }
+}
+
+/** While a cluster elects or catches up it can't place a consumer: that passes. */
+async function addConsumer(bus: Bus, world: World, stream: string, config: Partial<ConsumerConfig>) {
+  const startedMs = world.clock.monotonicMs();
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await bus.jsm.consumers.add(stream, { ...config, name: `homeport_${world.random.uuid()}` });
+    } catch (error) {
+      const passing = !(error instanceof JetStreamApiError) || error.status >= 500;
+      if (!passing || world.clock.monotonicMs() - startedMs >= busLimits.scanOpenMs) throw error;
+      await world.clock.sleep(reconnectWaitMs(attempt, world.random));
+    }
   }
 }
 

@@ -1,79 +1,110 @@
-/** Why a tenant lives where it lives: every step from its name to its shard, as `homeport explain` shows it. Pure. */
-import { createHash } from 'node:crypto';
-import type { PlacementKey, TenantParts } from '../base/ids.ts';
-import type { Home, Placement, ShardSpec, StoredTopology } from './records.ts';
-import { domainRegions, eligibleShards, ringOrder } from './ring.ts';
-
-export interface Explanation {
-  readonly tenant: string;
-  readonly domain: string;
-  /** The domain's regions: nothing of the tenant is ever placed outside of them (I9). */
-  readonly regions: readonly string[];
-  /** First four bytes of SHA-256 of the key, in hexadecimal, and the slot that they give. */
-  readonly hash: string;
-  readonly slot: number;
-  readonly slots: number;
-  readonly placement: PlacementKey;
-  readonly state: string;
-  readonly epoch: number;
-  readonly home: Home;
-  readonly secondaries: readonly Home[];
-  /** The tenant's own placement, when it has one. */
-  readonly pin: { readonly home: Home; readonly epoch: number; readonly state: string } | null;
-  /** The slot's home, which counts without a pin. */
-  readonly slotHome: Home;
-  /** The ring's order for the slot, best first. It only proposes: what counts is the placement written down. */
-  readonly ring: readonly {
-    readonly shard: string;
-    readonly region: string;
-    readonly weight: number;
-    readonly score: number;
-  }[];
-  readonly why: string;
-}
+/** Where a tenant is, and why: the data of `homeport explain <tenant>`. Pure. */
+import { hash } from 'node:crypto';
+import { assert } from '../base/assert.ts';
+import { HomeportError } from '../base/errors.ts';
+import type { Domain, PlacementKey, RegionId, ShardId, TenantKey, TenantParts } from '../base/ids.ts';
+import { slotPlacement } from '../base/ids.ts';
+import { slotOf } from './hash.ts';
+import type { Home, Placement } from './records.ts';
+import { domainRegions, type RingShard, type RingTopology, ringOrder } from './ring.ts';
 
 export interface ExplainInput {
   readonly tenant: TenantParts;
-  readonly topology: StoredTopology;
-  readonly shards: readonly ShardSpec[];
+  readonly topology: RingTopology;
+  readonly shards: readonly RingShard[];
   readonly slot: number;
+  /** The placement of that slot. */
   readonly slotPlacement: Placement;
-  readonly pin: Placement | undefined;
+  /** The tenant's own placement, if it has one. */
+  readonly pin?: Placement | undefined;
 }
 
-export function explain({ tenant, topology, shards, slot, slotPlacement, pin }: ExplainInput): Explanation {
-  const placement = pin ?? slotPlacement;
-  const able = eligibleShards(topology, shards, tenant.domain);
-  const ring = ringOrder(slotPlacement.key, able).map(({ shard, score }) => {
-    return { shard: shard.id, region: shard.region, weight: shard.weight, score };
-  });
-  const { home, secondaries, epoch, state, key } = placement;
+export interface Explanation {
+  readonly tenant: TenantKey;
+  readonly domain: Domain;
+  readonly slot: number;
+  readonly placement: PlacementKey;
+  readonly epoch: number;
+  readonly state: Placement['state'];
+  readonly home: Home;
+  readonly secondaries: readonly Home[];
+  /** SHA-256 of the tenant key, in hexadecimal; its first 4 bytes modulo `slots` are the slot. */
+  readonly hash: string;
+  readonly slots: number;
+  readonly regions: readonly RegionId[];
+  readonly pin: { readonly home: Home; readonly epoch: number; readonly state: Placement['state'] } | null;
+  /** What the slot says, which a pin overrides. */
+  readonly slotPlacement: { readonly placement: PlacementKey; readonly epoch: number; readonly home: Home };
+  /** What the ring would choose for the slot, best first. It only proposes. */
+  readonly ring: readonly {
+    readonly rank: number;
+    readonly shard: ShardId;
+    readonly region: RegionId;
+    readonly weight: number;
+    readonly score: number;
+    readonly role: 'home' | 'secondary' | 'none';
+  }[];
+  /** One sentence. */
+  readonly why: string;
+}
+
+/** @throws HP-D102 for an unknown domain. */
+export function explain(input: ExplainInput): Explanation {
+  const { tenant, topology, shards, slot, slotPlacement: slotPlaced, pin } = input;
+  const { key, domain } = tenant;
+  const regions = domainRegions(topology, domain);
+  if (!regions) throw new HomeportError('HP-D102', { domain });
+  assert(slot === slotOf(key, topology.slots), 'the slot is the one that the key hashes to');
+  const placed = pin ?? slotPlaced;
+  const able = shards.filter(s => s.weight > 0 && regions.includes(s.region));
+  const ring = ringOrder(slotPlacement(domain, slot), able).map(({ shard, score }, n) => ({
+    rank: n + 1,
+    shard: shard.id,
+    region: shard.region,
+    weight: shard.weight,
+    score,
+    role: roleOf(placed, shard.id),
+  }));
   return {
-    tenant: tenant.key,
-    domain: tenant.domain,
-    regions: domainRegions(topology, tenant.domain) ?? [],
-    hash: createHash('sha256').update(tenant.key).digest('hex').slice(0, 8),
+    tenant: key,
+    domain,
     slot,
+    placement: placed.key,
+    epoch: placed.epoch,
+    state: placed.state,
+    home: placed.home,
+    secondaries: placed.secondaries,
+    hash: hash('sha256', key, 'hex'),
     slots: topology.slots,
-    placement: key,
-    state,
-    epoch,
-    home,
-    secondaries,
+    regions,
     pin: pin ? { home: pin.home, epoch: pin.epoch, state: pin.state } : null,
-    slotHome: slotPlacement.home,
+    slotPlacement: { placement: slotPlaced.key, epoch: slotPlaced.epoch, home: slotPlaced.home },
     ring,
-    why: reason(tenant, slotPlacement, pin, ring[0]?.shard),
+    why: reason(placed, slotPlaced, pin !== undefined, ring[0]?.shard, regions),
   };
 }
 
-function reason(tenant: TenantParts, ofSlot: Placement, pin: Placement | undefined, first: string | undefined): string {
-  if (pin) {
-    const change = pin.state === 'active' ? 'it is pinned' : 'a pin is being set, and its transactions wait';
-    return `${change} to ${pin.home.shard}; its slot ${ofSlot.key} lives on ${ofSlot.home.shard}`;
+function roleOf(placed: Placement, shard: ShardId): 'home' | 'secondary' | 'none' {
+  if (placed.home.shard === shard) return 'home';
+  return placed.secondaries.some(s => s.shard === shard) ? 'secondary' : 'none';
+}
+
+function reason(
+  placed: Placement,
+  slotPlaced: Placement,
+  pinned: boolean,
+  ringBest: ShardId | undefined,
+  regions: readonly RegionId[],
+): string {
+  const { home } = placed;
+  const opening = placed.state === 'opening' ? '; the change is still under way' : '';
+  if (pinned) {
+    const otherwise =
+      slotPlaced.home.shard === home.shard ? 'where its slot is too' : `its slot is in ${slotPlaced.home.shard}`;
+    return `pinned to ${home.shard} (${otherwise})${opening}`;
   }
-  const { shard } = ofSlot.home;
-  const slot = `its slot ${ofSlot.key} of domain ${tenant.domain} lives on ${shard}`;
-  if (first === shard) return `${slot}, the ring's first choice`;
-  return `${slot}; the ring's first choice is ${first}, which has its share of slots already, or came later`;
+  if (!regions.includes(home.region)) return `its slot is in ${home.shard}, outside its domain: this must be moved`;
+  if (ringBest === home.shard) return `its slot is in ${home.shard}, the ring's first choice${opening}`;
+  const cause = placed.epoch === 1 ? 'so that no shard has more than its share' : 'by a change of home';
+  return `its slot is in ${home.shard} and not in ${ringBest ?? 'any other'}, the ring's first choice, ${cause}${opening}`;
 }

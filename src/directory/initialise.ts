@@ -56,6 +56,7 @@ export async function initialise(options: InitialiseOptions): Promise<Initialise
     const write = writeOf(store, author, `${run}:shard:${shard.id}`, null);
     if (await store.createQuietly('shard', shardKey(shard.id), { version: 1, ...shard }, write)) created++;
   }
+  // cast: as above
   for (const domain of Object.keys(topology.domains) as Domain[]) {
     created += await materialise(store, topology, topology.seeded, domain, author, options.progress);
   }

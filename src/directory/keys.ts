@@ -14,7 +14,8 @@ import {
   type TenantKey,
   tenantPlacement,
 } from '../base/ids.ts';
-import type { RecordKind } from './records.ts';
+
+export type RecordKind = 'topology' | 'shard' | 'slot' | 'tenant' | 'change';
 
 export const DIRECTORY_BUCKET = 'homeport_directory';
 export const DIRECTORY_STREAM = `KV_${DIRECTORY_BUCKET}`;

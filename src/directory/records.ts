@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { HomeportError } from '../base/errors.ts';
 import { type Domain, isName, type PlacementKey, type RegionId, type ShardId } from '../base/ids.ts';
-import { changeKey, placementToKvKey, shardKey, TOPOLOGY_KEY } from './keys.ts';
+import { changeKey, placementToKvKey, type RecordKind, shardKey, TOPOLOGY_KEY } from './keys.ts';
 
 const regionId = z.custom<RegionId>(value => typeof value === 'string' && isName(value), 'a region name');
 const shardId = z.custom<ShardId>(value => typeof value === 'string' && isName(value), 'a shard id');
@@ -82,7 +82,6 @@ const schemas: { readonly [K in RecordKind]: z.ZodType<Stored<K>> } = {
   change: changeSchema.extend(written),
 };
 
-export type RecordKind = keyof RecordBodies;
 export type Write = z.infer<typeof writeSchema>;
 export type Home = Readonly<z.infer<typeof homeSchema>>;
 export type ShardSpec = Readonly<z.infer<typeof shardSpecSchema>>;

@@ -125,7 +125,7 @@ function contentOf(plain: z.infer<typeof contentSchema>): SnapshotContent {
     slots: new Map(slots),
   };
   const pins = plain.pins.map(([tenant, asOf, epoch, pin]): [TenantKey, PinFact] => [
-    tenant as TenantKey,
+    tenant as TenantKey, // cast: as above
     { asOf, epoch, pin: pin ?? undefined },
   ]);
   return { identity: plain.identity, savedAtMs: plain.savedAtMs, snapshot, pins };

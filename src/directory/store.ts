@@ -12,9 +12,17 @@ import { scan } from '../bus/scan.ts';
 import { type AuditIntent, reconcileTrail, storeIntent, storeOutcome, wasReplaced } from './audit.ts';
 import { bucketExists } from './buckets.ts';
 import { type CasOutcome, compareAndSet } from './cas.ts';
-import { DIRECTORY_BUCKET, DIRECTORY_STREAM, kindOf, kvKeyOfSubject, subjectOf, TOPOLOGY_KEY } from './keys.ts';
+import {
+  DIRECTORY_BUCKET,
+  DIRECTORY_STREAM,
+  kindOf,
+  kvKeyOfSubject,
+  type RecordKind,
+  subjectOf,
+  TOPOLOGY_KEY,
+} from './keys.ts';
 import { directoryLimits } from './limits.ts';
-import { decodeRecord, encodeRecord, type RecordBodies, type RecordKind, type Stored, type Write } from './records.ts';
+import { decodeRecord, encodeRecord, type RecordBodies, type Stored, type Write } from './records.ts';
 
 export interface Versioned<K extends RecordKind> {
   readonly record: Stored<K>;
