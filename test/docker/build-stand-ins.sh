@@ -88,6 +88,9 @@ RUN groupadd --gid 999 postgres && useradd --uid 999 --gid postgres --home-dir /
 RUN apt-get update && apt-get install -y --no-install-recommends gosu postgresql-client libnss-wrapper && rm -rf /var/lib/apt/lists/*
 COPY native /usr/local/pgsql
 COPY docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
+# like the official image: every address, and Debian's directory for the local socket
+RUN printf "listen_addresses = '*'\nunix_socket_directories = '/var/run/postgresql'\n" | \
+    tee -a $(find /usr/local/pgsql/share -name postgresql.conf.sample) > /dev/null
 RUN ln -s /usr/local/pgsql/bin/* /usr/local/bin/ && mkdir -p /docker-entrypoint-initdb.d && \
     install --directory --owner postgres --group postgres --mode 3777 /var/run/postgresql
 ENV PG_MAJOR=18 LANG=C.UTF-8 PGDATA=/var/lib/postgresql/18/docker
