@@ -1,5 +1,6 @@
 /**
- * Reads what a stream holds now, once, in order: for listings and repairs, not for following. With a push consumer of its
+ * Reads what a stream holds now, once, in order, as one of its replicas has it, which may lag behind the others: for
+ * listings, not for following, and never to conclude that something isn't there. With a push consumer of its
  * own, because the client's ordered pull consumer now and then sits out a whole 30 s expiry before its first message.
  */
 import { AckPolicy, type ConsumerConfig, DeliverPolicy, JetStreamApiError } from '@nats-io/jetstream';

@@ -130,7 +130,8 @@ export function settle(
   current: { readonly revision: number; readonly write: Write | undefined },
   replaced: ReadonlySet<string>,
 ): Settled {
-  if (current.write?.id === intent.write.id || replaced.has(intent.write.id)) return { kind: 'stored' };
+  const ours = intent.write.id;
+  if (current.write?.id === ours || current.write?.replaces === ours || replaced.has(ours)) return { kind: 'stored' };
   return current.revision > intent.expected ? { kind: 'not-stored' } : { kind: 'open' };
 }
 
@@ -143,7 +144,7 @@ export async function reconcileTrail(
   world: World,
   current: (key: string) => Promise<{ revision: number; write: Write | undefined }>,
 ): Promise<{ intent: AuditIntent; settled: Settled }[]> {
-  const open = new Map<string, AuditIntent>();
+  const open = new Map<string, AuditIntent & { readonly sequence: number }>();
   const replaced = new Set<string>();
   for await (const record of readTrail(bus, world)) {
     if (record.phase === 'intent') {
@@ -154,7 +155,11 @@ export async function reconcileTrail(
   }
   const results: { intent: AuditIntent; settled: Settled }[] = [];
   for (const intent of open.values()) {
-    const settled = settle(intent, await current(intent.key), replaced);
+    let settled = settle(intent, await current(intent.key), replaced);
+    // The trail above may be a lagging replica's; before "not stored" is written down, the leader is asked.
+    if (settled.kind === 'not-stored' && (await wasReplaced(bus, intent.key, intent.write.id, intent.sequence))) {
+      settled = { kind: 'stored' };
+    }
     results.push({ intent, settled });
     if (settled.kind === 'open') continue;
     const result = settled.kind === 'stored' ? 'stored' : 'lost';
