@@ -41,6 +41,8 @@ export interface BackendContext {
   readonly world: World;
   readonly keys: ClientKeyCache;
   readonly texts: PreparedTexts;
+  /** Prepared statements kept on one backend, when not `limits.backendStatements`. */
+  readonly backendStatements?: number;
 }
 
 export class Backend {
@@ -62,7 +64,10 @@ export class Backend {
   passingForward = false;
   /** Cancel requests under way: they must have landed before the next client gets this backend. */
   cancels = 0;
+  /** A cancel request may still be on its way and there is no telling when it lands: nobody else may have this backend. */
+  straying = false;
   gone: string | undefined;
+  private dying: string | undefined;
   private socket: Socket;
   private readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
   private readBufferKept = false;
@@ -72,7 +77,7 @@ export class Backend {
   private constructor(target: BackendTarget, context: BackendContext) {
     this.target = target;
     this.world = context.world;
-    this.statements = new BackendStatements(context.texts);
+    this.statements = new BackendStatements(context.texts, context.backendStatements);
     this.socket = this.open();
   }
 
@@ -178,12 +183,18 @@ export class Backend {
 
   private ended(why: string): void {
     if (this.gone !== undefined) return;
-    this.gone = why;
+    this.gone = this.dying ?? why;
     this.login?.fail(new Error(why));
     this.statements.clear();
     const owner = this.owner;
     this.owner = undefined;
-    owner?.backendGone(why);
+    owner?.backendGone(this.gone);
+  }
+
+  /** The server has said that it goes, and why: its owner hears that once the connection is down. */
+  hangUp(why: string): void {
+    this.dying ??= why;
+    this.socket.destroy();
   }
 
   /**
@@ -254,22 +265,29 @@ export class Backend {
 
   /**
    * Asks the server to cancel what this backend runs, on a connection of its own. Resolves when the server has taken
-   * note (it closes that connection), or after the connect limit; until then the backend must not change hands.
+   * note (it closes that connection), or after the connect limit; until then the backend must not change hands. When it
+   * is not known to have landed, it never may again.
    */
   cancel(): Promise<void> {
     this.cancels++;
     const { host, port } = this.target;
     const address = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port };
     return new Promise<void>(resolve => {
-      const socket = this.world.network.connect(address, () => socket.end(cancelRequest(this.pid, this.key)));
-      const finish = () => {
+      let sent = false;
+      const socket = this.world.network.connect(address, () => {
+        sent = true;
+        socket.end(cancelRequest(this.pid, this.key));
+      });
+      const finish = (landed: boolean) => {
         timer.cancel();
+        if (!landed) this.straying = true;
         socket.destroy();
         resolve();
       };
-      const timer = this.world.clock.after(limits.connectMs, finish);
-      socket.once('error', finish);
-      socket.once('close', finish);
+      const timer = this.world.clock.after(limits.connectMs, () => finish(false));
+      // A connection that was never made carried nothing.
+      socket.once('error', () => finish(!sent));
+      socket.once('close', () => finish(true));
       socket.resume();
     }).then(() => {
       this.cancels--;

@@ -7,7 +7,7 @@ import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Timer } from '../base/world.ts';
 import { Backend, type BackendContext, type BackendTarget } from './backend.ts';
-import { RESET_SESSION } from './reset.ts';
+import { resetSession } from './reset.ts';
 
 export interface PoolLimits {
   readonly max: number;
@@ -68,6 +68,7 @@ export class Pool {
   private waiters: Waiter[] = [];
   private idleCount = 0;
   private opening = 0;
+  private serving = false;
   private sweeper: Timer | undefined;
   private closed = false;
 
@@ -128,11 +129,24 @@ export class Pool {
     } else {
       this.waiters.push(waiter);
       this.sweeper ??= this.options.context.world.clock.every(50, () => this.sweep());
-      queueMicrotask(() => this.serve());
+      this.serveSoon();
     }
     return () => {
       waiter.cancelled = true;
     };
+  }
+
+  /**
+   * Never at once: whoever gives a backend back, or ends, is in the middle of its own turn, and a borrower that is
+   * granted one starts its turn right away. What two sessions send must not meet in one write.
+   */
+  private serveSoon(): void {
+    if (this.serving || this.waiters.length === 0) return;
+    this.serving = true;
+    queueMicrotask(() => {
+      this.serving = false;
+      this.serve();
+    });
   }
 
   /** Gives what is free to those who may have it, in order. */
@@ -212,7 +226,7 @@ export class Pool {
     const error =
       cause instanceof HomeportError ? cause : new HomeportError('HP-G301', { target: this.name, why: String(cause) });
     waiter?.borrower.refused(error);
-    this.serve();
+    this.serveSoon();
   }
 
   private putIdle(backend: Backend, user: string): void {
@@ -225,7 +239,7 @@ export class Pool {
       else this.idle.set(key, [backend]);
       this.idleCount++;
     }
-    if (this.waiters.length > 0) this.serve();
+    this.serveSoon();
   }
 
   /** The end of a loan. What may carry residue is reset first; what is broken is destroyed. */
@@ -233,10 +247,10 @@ export class Pool {
     const loan = this.loans.get(backend);
     if (!loan) return;
     backend.owner = undefined;
-    if (condition === 'broken' || backend.gone !== undefined) {
+    if (condition === 'broken' || backend.gone !== undefined || backend.straying) {
       backend.destroy('given back broken');
       this.endLoan(backend, loan);
-      if (this.waiters.length > 0) this.serve();
+      this.serveSoon();
     } else if (condition === 'clean' && backend.cancels === 0) {
       this.endLoan(backend, loan);
       this.putIdle(backend, loan.user);
@@ -259,8 +273,9 @@ export class Pool {
       if (clock.monotonicMs() - startedMs > limits.connectMs) throw new Error('a cancel never landed');
       await clock.sleep(5);
     }
+    if (backend.gone !== undefined || backend.straying) throw new Error('it is beyond use');
     if (condition === 'settings-changed') {
-      await backend.exchange(RESET_SESSION);
+      await backend.exchange(resetSession(backend.statements.size + 1));
       backend.settings = new Map();
     }
     this.endLoan(backend, loan);

@@ -63,6 +63,11 @@ export class BackendStatements {
     });
   }
 
+  /** How many the server holds by our names, those included whose Close has still to be sent. */
+  get size(): number {
+    return this.names.size + this.evicted.length;
+  }
+
   nameOf(text: PreparedText): string | undefined {
     return this.names.get(text);
   }
