@@ -91,10 +91,9 @@ export class FrameInput {
     this.start = this.end;
   }
 
-  /** Puts `frame` in the place of the frame at hand, to be read next. */
+  /** Puts `frame` in the place of the frame at hand, to be read next, also when everything since the mark is read again. */
   substitute(frame: Buffer): void {
     const rest = this.buffer.subarray(this.end);
-    this.start = this.end;
     this.replace(rest.length === 0 ? frame : Buffer.concat([frame, rest]));
   }
 

@@ -26,8 +26,6 @@ export const Expect = {
   functionCall: 10,
   /** An answer of ours in a server's place; its extra is a `Fake`. */
   fake: 11,
-  /** A Sync of ours, to bring a failed `enter` to an end. */
-  silentSync: 12,
   /** A Close of ours, of a statement pushed out of a backend's cache. */
   silentClose: 13,
   /** A Parse that must fail, after a fake error has told the client why: it brings the server's state in line. */
@@ -43,6 +41,8 @@ export interface Fake {
   readonly bytes: Buffer;
   /** What to take back when an earlier error makes this answer void. */
   readonly undo?: unknown;
+  /** It is a ReadyForQuery, which the client waits for whatever becomes of the server. */
+  readonly ready?: boolean;
 }
 
 /** What an arriving frame means, as a bit set. */
@@ -53,7 +53,7 @@ export const Verdict = {
   entered: 2,
   enterFailed: 4,
   silentFailed: 8,
-  /** A silent query or Sync came to its ReadyForQuery. */
+  /** A silent query came to its ReadyForQuery. */
   silentDone: 16,
   /** A ReadyForQuery that the client waits for. */
   ready: 32,
@@ -66,9 +66,12 @@ export const Verdict = {
 } as const;
 
 /** What makes the server flush its answers by itself. */
-const FLUSHES = new Set<number>([Expect.sync, Expect.query, Expect.silentSync, Expect.abortQuery]);
+const FLUSHES = new Set<number>([Expect.sync, Expect.query, Expect.functionCall, Expect.abortQuery]);
 
-/** Called for each entry that an error skips, so that a Parse that never ran is forgotten. */
+/**
+ * Called for each entry that an error skips, the last one first, so that what they did to the session is taken back in
+ * the opposite order: a Parse that never ran is forgotten, a statement whose Close never ran is there again.
+ */
 export type OnSkipped = (kind: number, extra: unknown) => void;
 
 export class ReplyQueue {
@@ -126,22 +129,53 @@ export class ReplyQueue {
     return fake.bytes;
   }
 
-  /** Forgets everything, in order. */
+  private kindAt(index: number): number {
+    return this.kinds[(this.head + index) & (this.kinds.length - 1)] ?? Expect.sync;
+  }
+
+  /** Forgets everything. */
   clear(onSkipped: OnSkipped): void {
-    while (this.count > 0) {
-      onSkipped(this.headKind ?? Expect.sync, this.headExtra);
-      this.pop();
+    this.skip(this.count, onSkipped);
+  }
+
+  private skip(many: number, onSkipped: OnSkipped): void {
+    for (let i = many - 1; i >= 0; i--) {
+      onSkipped(this.kindAt(i), this.extras[(this.head + i) & (this.kinds.length - 1)]);
     }
+    for (let i = 0; i < many; i++) this.pop();
   }
 
   /** After an error in the extended protocol: the server answers nothing before the next Sync. */
   private skipToSync(onSkipped: OnSkipped): void {
-    while (this.count > 0) {
-      const kind = this.kinds[this.head];
-      if (kind === Expect.sync || kind === Expect.silentSync) return;
-      onSkipped(kind ?? Expect.sync, this.extras[this.head]);
-      this.pop();
+    let many = 0;
+    while (many < this.count && this.kindAt(many) !== Expect.sync) many++;
+    this.skip(many, onSkipped);
+  }
+
+  /** How many ReadyForQuery the server is to send. */
+  get serverReadies(): number {
+    let many = 0;
+    for (let i = 0; i < this.count; i++) if (FLUSHES.has(this.kindAt(i))) many++;
+    return many;
+  }
+
+  /** How many ReadyForQuery the client is to get, those of ours in a server's place included. */
+  get clientReadies(): number {
+    let many = this.serverReadies;
+    for (let i = 0; i < this.count; i++) {
+      // cast: what fakes are pushed with
+      const extra = this.extras[(this.head + i) & (this.kinds.length - 1)] as Fake | undefined;
+      if (this.kindAt(i) === Expect.fake && extra?.ready) many++;
     }
+    return many;
+  }
+
+  /** Whether something was sent behind the last Sync or query: after an error there, a Sync has to follow. */
+  get openEnded(): boolean {
+    for (let i = this.count - 1; i >= 0; i--) {
+      if (this.kindAt(i) !== Expect.fake) return !FLUSHES.has(this.kindAt(i));
+    }
+    return false;
   }
 
   /** COPY … FROM STDIN makes the server ignore a Sync that was sent with it. True when there was one. */
@@ -157,16 +191,12 @@ export class ReplyQueue {
 
   /** Whether the last thing sent makes the server flush its answers by itself. */
   get endsFlushed(): boolean {
-    const kind = this.kinds[(this.head + this.count - 1) & (this.kinds.length - 1)];
-    return this.count > 0 && kind !== undefined && FLUSHES.has(kind);
+    return this.count > 0 && FLUSHES.has(this.kindAt(this.count - 1));
   }
 
   /** Whether a Sync is on its way; without one an error leaves the server mute until one is sent. */
   hasSync(): boolean {
-    for (let i = 0; i < this.count; i++) {
-      const kind = this.kinds[(this.head + i) & (this.kinds.length - 1)];
-      if (kind === Expect.sync || kind === Expect.silentSync) return true;
-    }
+    for (let i = 0; i < this.count; i++) if (this.kindAt(i) === Expect.sync) return true;
     return false;
   }
 
@@ -178,8 +208,6 @@ export class ReplyQueue {
       case Expect.silent:
         if (type === Back.ready) return this.done(Verdict.silentDone);
         return type === Back.error ? Verdict.silentFailed : Verdict.swallow;
-      case Expect.silentSync:
-        return type === Back.ready ? this.done(Verdict.silentDone) : Verdict.desynchronised;
       case Expect.parse:
         return this.acceptOne(type, Back.parseComplete, Verdict.forward, onSkipped);
       case Expect.silentParse:

@@ -4,6 +4,8 @@
  * never correctness: the shard's own checks hold whatever the text was (I6).
  */
 
+import { isWord, skipBlank, statementEnd } from './sql-lex.ts';
+
 export type Statement =
   | { readonly kind: 'empty' }
   /** BEGIN or START TRANSACTION with any modes. */
@@ -21,12 +23,18 @@ export type Statement =
     }
   /** SHOW homeport.*; the name without the prefix. */
   | { readonly kind: 'show-homeport'; readonly name: string }
-  /** A session setting that we can carry to another backend; `value` as SQL text, undefined: RESET. */
+  /** A session setting that we can carry to another backend; `value` as SQL text, undefined: RESET. `all`: RESET ALL. */
   | { readonly kind: 'set'; readonly name: string; readonly value: string | undefined }
   /** SET LOCAL: gone with the transaction. */
   | { readonly kind: 'set-local' }
   /** DISCARD ALL and DEALLOCATE [PREPARE] ALL. */
   | { readonly kind: 'discard'; readonly everything: boolean }
+  /** DEALLOCATE of one statement, which may be one that was prepared in the extended protocol. */
+  | { readonly kind: 'deallocate'; readonly name: string }
+  /** SAVEPOINT, and ROLLBACK TO one (`back`). */
+  | { readonly kind: 'savepoint'; readonly name: string; readonly back: boolean }
+  /** What Postgres runs outside of any transaction only, so that nothing can be asked ahead of it in the same one. */
+  | { readonly kind: 'outside'; readonly what: string }
   /** COPY: its data comes between its start and its end, so it can't be sent ahead of an answer. */
   | { readonly kind: 'copy'; readonly from: CopySource | undefined }
   /** Anything else. `control`: the transaction's state may change with it. */
@@ -60,81 +68,6 @@ const SETTINGS: Statement = { kind: 'other', residue: 'settings', control: true 
 const SESSION: Statement = { kind: 'other', residue: 'session', control: true };
 const RUIN: Statement = { kind: 'other', residue: 'ruin', control: true };
 
-const isSpace = (c: number) => c === 32 || (c >= 9 && c <= 13);
-const isWord = (c: number) =>
-  (c >= 97 && c <= 122) || (c >= 65 && c <= 90) || c === 95 || (c >= 48 && c <= 57) || c === 36 || c > 127;
-
-/** Skips white space and comments from `at` (nested block comments, as Postgres has them). */
-export function skipBlank(sql: string, at: number): number {
-  let i = at;
-  for (;;) {
-    const c = sql.charCodeAt(i);
-    if (isSpace(c)) i++;
-    else if (c === 45 && sql.charCodeAt(i + 1) === 45) {
-      const line = sql.indexOf('\n', i);
-      i = line < 0 ? sql.length : line + 1;
-    } else if (c === 47 && sql.charCodeAt(i + 1) === 42) i = skipBlockComment(sql, i);
-    else return i;
-  }
-}
-
-function skipBlockComment(sql: string, at: number): number {
-  let depth = 0;
-  for (let i = at; i < sql.length; i++) {
-    const two = sql.charCodeAt(i + 1);
-    if (sql.charCodeAt(i) === 47 && two === 42) {
-      depth++;
-      i++;
-    } else if (sql.charCodeAt(i) === 42 && two === 47) {
-      i++;
-      if (--depth === 0) return i + 1;
-    }
-  }
-  return sql.length;
-}
-
-/** The end of a quoted piece that starts at `at`. With `escapes`, a backslash takes the next character along. */
-function skipQuoted(sql: string, at: number, quote: number, escapes: boolean): number {
-  for (let i = at + 1; i < sql.length; i++) {
-    const c = sql.charCodeAt(i);
-    if (escapes && c === 92) i++;
-    else if (c === quote) {
-      if (sql.charCodeAt(i + 1) !== quote) return i + 1;
-      i++;
-    }
-  }
-  return sql.length;
-}
-
-const DOLLAR = /\$(?:[A-Za-z_\u0080-\uffff][A-Za-z_0-9\u0080-\uffff]*)?\$/y;
-
-/** The index of the semicolon that ends the statement at `at`, or the text's length. */
-export function statementEnd(sql: string, at: number): number {
-  let i = at;
-  while (i < sql.length) {
-    const c = sql.charCodeAt(i);
-    if (c === 59) return i;
-    if (c === 39) {
-      const before = sql.charCodeAt(i - 1);
-      const escapes = (before === 69 || before === 101) && !isWord(sql.charCodeAt(i - 2));
-      i = skipQuoted(sql, i, 39, escapes);
-    } else if (c === 34) i = skipQuoted(sql, i, 34, false);
-    else if (c === 36 && !isWord(sql.charCodeAt(i - 1))) i = skipDollar(sql, i);
-    else if ((c === 45 && sql.charCodeAt(i + 1) === 45) || (c === 47 && sql.charCodeAt(i + 1) === 42)) {
-      i = skipBlank(sql, i);
-    } else i++;
-  }
-  return sql.length;
-}
-
-function skipDollar(sql: string, at: number): number {
-  DOLLAR.lastIndex = at;
-  const tag = DOLLAR.exec(sql)?.[0];
-  if (!tag) return at + 1;
-  const close = sql.indexOf(tag, at + tag.length);
-  return close < 0 ? sql.length : close + tag.length;
-}
-
 /** The next statement that is one: between two semicolons there may be nothing. */
 function restAfter(sql: string, end: number): number {
   let next = end;
@@ -146,7 +79,7 @@ function restAfter(sql: string, end: number): number {
 const APART = new Set(
   [
     'BEGIN START COMMIT END ROLLBACK ABORT SET RESET SHOW SAVEPOINT RELEASE PREPARE EXECUTE DEALLOCATE LISTEN',
-    'UNLISTEN NOTIFY DECLARE DISCARD LOAD DO CALL CREATE LOCK COPY',
+    'UNLISTEN NOTIFY DECLARE DISCARD LOAD DO CALL CREATE LOCK COPY VACUUM REINDEX DROP ALTER CLUSTER',
   ]
     .join(' ')
     .split(' '),
@@ -155,10 +88,10 @@ const APART = new Set(
 /** Functions that take something which only the same session can give back: session locks, large-object descriptors. */
 const HOLDS = /advisory_lock|lo_(?:open|creat|import)|dblink_connect/i;
 /**
- * Functions that change settings from within a plain statement, or that run SQL text which could. An escaped
+ * Functions and a view that change settings from within a plain statement, or that run SQL text which could. An escaped
  * identifier (U&"...") may hide any name.
  */
-const CHANGES = /set_config|u&\s*"|(?:query|cursor)_to_xml|ts_stat|ts_rewrite/i;
+const CHANGES = /set_config|pg_settings|u&\s*"|(?:query|cursor)_to_xml|ts_stat|ts_rewrite/i;
 
 /** What a statement that begins with an ordinary word may leave behind. A false alarm costs a reset, nothing else. */
 export function residueOf(sql: string): Residue {
@@ -178,13 +111,13 @@ function byResidue(residue: Residue): Statement {
 }
 
 export function parseStatement(sql: string, from = 0): Parsed {
-  const at = skipBlank(sql, from);
+  let at = skipBlank(sql, from);
+  while (sql.charCodeAt(at) === 59) at = skipBlank(sql, at + 1);
   if (at >= sql.length) return { first: EMPTY, rest: -1 };
   const end = statementEnd(sql, at);
   const rest = restAfter(sql, end);
-  if (end === at) return { first: EMPTY, rest };
   const word = firstWord(sql, at);
-  if (!APART.has(word)) return { first: byResidue(residueOf(sql)), rest };
+  if (!APART.has(word)) return { first: byResidue(residueOf(rest < 0 ? sql : sql.slice(at, end))), rest };
   if (word === 'COPY') return { first: { kind: 'copy', from: copySource(sql, at) }, rest };
   return { first: parseApart(word, sql.slice(at, end).trim()), rest };
 }
@@ -199,13 +132,35 @@ const CHAIN = /\s+and\s+chain$/i;
 const SHOW = /^show\s+homeport\.([a-z_]+)$/i;
 const SETTING = '"?([a-z_][a-z0-9_]*(?:\\.[a-z_][a-z0-9_]*)?)"?';
 const SET = new RegExp(`^set\\s+(?:(session|local)\\s+)?${SETTING}\\s*(?:=|\\s+to\\s+)\\s*([^]+)$`, 'i');
+/** What can be said again on another backend and means the same there, whatever its settings: no escapes, no comments. */
+const VALUE = `(?:'(?:[^'\\\\]|'')*'|"(?:[^"]|"")*"|[-+]?\\d[\\w.]*|[a-z_\\u0080-\\uffff][\\w$.\\u0080-\\uffff]*)`;
+const CARRIED = new RegExp(`^${VALUE}(?:\\s*,\\s*${VALUE})*$`, 'i');
+const CHARACTERISTICS = new RegExp(`^set\\s+session\\s+characteristics\\s+as\\s+transaction\\s+(${MODE})$`, 'i');
+const SAVEPOINT = /^(savepoint|(?:rollback|abort)(?:\s+(?:work|transaction))?\s+to(?:\s+savepoint)?)\s+(\S+)$/i;
+const OUTSIDE = new RegExp(
+  [
+    'vacuum',
+    'reindex\\s.*\\bconcurrently',
+    'reindex\\s+(?:\\([^)]*\\)\\s*)?(?:database|system|schema)',
+    'create\\s+(?:unique\\s+)?index\\s+concurrently',
+    'drop\\s+index\\s+concurrently',
+    '(?:create|drop)\\s+(?:database|tablespace)',
+    'alter\\s+system',
+    'cluster$',
+  ]
+    .map(form => `^${form}\\b`)
+    .join('|'),
+  'i',
+);
 const SET_TIME_ZONE = /^set\s+(?:session\s+)?time\s+zone\s+('[^']*'|default|local)$/i;
 const SET_NAMES = /^set\s+names\s+('[^']*')$/i;
 const RESET = new RegExp(`^reset\\s+${SETTING}$`, 'i');
 /** Settings that change who the session is; they go to the shard, which refuses them, and are never carried along. */
-const NOT_CARRIED = new Set(['role', 'session_authorization', 'all', 'transaction', 'session', 'constraints']);
+const NOT_CARRIED = new Set(['role', 'session_authorization', 'transaction', 'session', 'constraints']);
 
 function parseApart(word: string, text: string): Statement {
+  const outside = OUTSIDE.exec(text)?.[0];
+  if (outside !== undefined) return { kind: 'outside', what: outside.toUpperCase().replaceAll(/\s+/g, ' ') };
   switch (word) {
     case 'BEGIN':
     case 'START':
@@ -224,8 +179,14 @@ function parseApart(word: string, text: string): Statement {
       return name === undefined ? PLAIN : { kind: 'show-homeport', name: name.toLowerCase() };
     }
     case 'SAVEPOINT':
+      return parseSavepoint(text) ?? PLAIN;
     case 'RELEASE':
     case 'LOCK':
+    case 'VACUUM':
+    case 'REINDEX':
+    case 'DROP':
+    case 'ALTER':
+    case 'CLUSTER':
       return PLAIN;
     case 'DISCARD':
     case 'DEALLOCATE':
@@ -237,7 +198,11 @@ function parseApart(word: string, text: string): Statement {
     case 'DO':
     case 'CALL':
     case 'NOTIFY':
+    case 'UNLISTEN':
+    case 'EXECUTE':
       return SETTINGS;
+    case 'PREPARE':
+      return /^prepare\s+transaction\b/i.test(text) ? CONTROL : SESSION;
     default:
       return SESSION;
   }
@@ -246,10 +211,20 @@ function parseApart(word: string, text: string): Statement {
 function parseDiscard(text: string): Statement {
   if (/^discard\s+all$/i.test(text)) return { kind: 'discard', everything: true };
   if (/^deallocate\s+(?:prepare\s+)?all$/i.test(text)) return { kind: 'discard', everything: false };
-  return /^discard/i.test(text) ? RUIN : SESSION;
+  if (/^discard/i.test(text)) return SETTINGS;
+  const name = DEALLOCATE.exec(text)?.[1];
+  return name === undefined ? RUIN : { kind: 'deallocate', name: nameOf(name) };
+}
+
+function parseSavepoint(text: string): Statement | undefined {
+  const match = SAVEPOINT.exec(text);
+  const [, verb, name] = match ?? [];
+  if (verb === undefined || name === undefined) return undefined;
+  return { kind: 'savepoint', name: nameOf(name), back: !/^savepoint/i.test(verb) };
 }
 
 const IDENTIFIER = '("(?:[^"]|"")+"|[a-z_\\u0080-\\uffff][\\w$\\u0080-\\uffff]*)';
+const DEALLOCATE = new RegExp(`^deallocate\\s+(?:prepare\\s+)?${IDENTIFIER}$`, 'i');
 const COPY_FROM = new RegExp(
   `copy\\s+((?:${IDENTIFIER}\\s*\\.\\s*)?${IDENTIFIER})\\s*(?:\\([^)]*\\))?\\s*from\\s+stdin\\b`,
   'iy',
@@ -276,7 +251,7 @@ function copySource(sql: string, at: number): CopySource | undefined {
 
 function parseEnd(text: string): Statement {
   const match = END.exec(text);
-  if (!match) return CONTROL;
+  if (!match) return parseSavepoint(text) ?? CONTROL;
   const verb = match[1]?.toLowerCase();
   return { kind: 'end', commit: verb === 'commit' || verb === 'end', chain: CHAIN.test(text) };
 }
@@ -293,6 +268,9 @@ function parseSet(text: string): Statement {
   if (SET_TRANSACTION.test(text)) return { kind: 'set-transaction', text };
   const zone = SET_TIME_ZONE.exec(text)?.[1];
   if (zone) return { kind: 'set', name: 'timezone', value: zone };
+  const mode = CHARACTERISTICS.exec(text)?.[1];
+  if (mode) return characteristic(mode.toLowerCase().replaceAll(/\s+/g, ' '));
+  if (/^set\s+constraints\s/i.test(text)) return { kind: 'set-local' };
   const names = SET_NAMES.exec(text)?.[1];
   if (names) return { kind: 'set', name: 'client_encoding', value: names };
   const match = SET.exec(text);
@@ -309,7 +287,20 @@ function parseSet(text: string): Statement {
     return { kind: 'set-homeport', name: name.slice('homeport.'.length), value: given, local };
   }
   if (local) return { kind: 'set-local' };
-  return NOT_CARRIED.has(name) ? SETTINGS : { kind: 'set', name, value: toDefault ? undefined : value };
+  if (NOT_CARRIED.has(name)) return SETTINGS;
+  if (toDefault) return { kind: 'set', name, value: undefined };
+  // A value of any other form stays where it is, and the client with it.
+  return CARRIED.test(value) ? { kind: 'set', name, value } : SESSION;
+}
+
+/** SET SESSION CHARACTERISTICS AS TRANSACTION, as the setting that it changes. */
+function characteristic(mode: string): Statement {
+  const level = /^isolation level (.*)$/.exec(mode)?.[1];
+  if (level !== undefined) return { kind: 'set', name: 'default_transaction_isolation', value: `'${level}'` };
+  const [name, value] = mode.startsWith('read')
+    ? ['default_transaction_read_only', mode === 'read only']
+    : ['default_transaction_deferrable', !mode.startsWith('not')];
+  return { kind: 'set', name, value: value ? 'on' : 'off' };
 }
 
 function parseReset(text: string): Statement {
