@@ -4,10 +4,10 @@ import { limits } from '../base/limits.ts';
 import { errorResponseOf } from '../pgwire/errorresponse.ts';
 import { FLUSH } from '../pgwire/frames.ts';
 import type { Backend } from '../shards/backend.ts';
+import { abandon, lost } from './ending.ts';
 import { abortInBackend, handleFrame, streamLarge } from './inbound.ts';
 import { relay } from './relay.ts';
 import type { Session, SessionWork } from './session.ts';
-import { abandon, lost } from './transaction.ts';
 
 function turn(s: Session): void {
   if (s.turning) return;
@@ -44,7 +44,8 @@ function endTurn(s: Session): void {
   else toBackend.discard();
   if (s.phase === 'closed') toClient.discard();
   else toClient.flush(s.socket);
-  if (s.waiting && s.input.bytes > limits.clientAheadBytes) s.socket.pause();
+  if (s.phase === 'idle' && s.gateway.draining) s.drain();
+  if ((s.waiting || s.mustSeeEntered) && s.input.bytes > limits.clientAheadBytes) s.socket.pause();
   else if (s.socket.isPaused() && !s.backlogged) s.socket.resume();
 }
 

@@ -16,8 +16,8 @@ import {
   Status,
 } from '../pgwire/frames.ts';
 import { Expect } from '../pgwire/replies.ts';
-import { parseStatement } from '../pgwire/sql.ts';
-import { forward, noteStatement, throughCopyDoor, violation } from './sending.ts';
+import { parseStatement, type Statement } from '../pgwire/sql.ts';
+import { forward, noteStatement, refuseOutside, throughCopyDoor, violation } from './sending.ts';
 import type { Session } from './session.ts';
 import type { ClientStatement } from './statements.ts';
 import { seek } from './transaction.ts';
@@ -42,12 +42,23 @@ export function onParse(s: Session): boolean {
     input.substitute(parseFrame(name.text, Buffer.concat([Buffer.from(`${copy}\0`), types])));
     return true;
   }
+  if (first.kind === 'end' && first.chain && rest < 0) return parseChain(s, name.text, first);
+  refuseOutside(s, first);
   const here = rest < 0 && answersHere(s, first);
   if (!here && s.phase !== 'attached' && !seek(s)) return false;
   const entry = s.statements.add(name.text, tail, first);
-  if (here) s.reply(PARSE_COMPLETE, entry);
+  if (here) s.reply(PARSE_COMPLETE, () => s.statements.undo(entry));
   else sendParse(s, entry);
   input.advance();
+  return true;
+}
+
+/** The shard gets a plain end: the next transaction needs its own `enter`, so the chain goes on here. */
+function parseChain(s: Session, name: string, statement: Extract<Statement, { kind: 'end' }>): boolean {
+  const entry = s.statements.add(name, Buffer.from(`${statement.commit ? 'COMMIT' : 'ROLLBACK'}\0\0\0`), statement);
+  s.reply(PARSE_COMPLETE, () => s.statements.undo(entry));
+  if (name === '') s.unnamedParsed = false;
+  s.input.advance();
   return true;
 }
 
@@ -58,8 +69,9 @@ function sendParse(s: Session, entry: ClientStatement): void {
     forward(s);
     s.unnamedParsed = true;
     backend.replies.push(Expect.parse, entry);
-  } else if (backend.statements.nameOf(entry.text) !== undefined) s.reply(PARSE_COMPLETE, entry);
-  else {
+  } else if (backend.statements.nameOf(entry.text) !== undefined) {
+    s.reply(PARSE_COMPLETE, () => s.statements.undo(entry));
+  } else {
     gateway.toBackend.add(parseFrame(backend.statements.add(entry.text), entry.text.tail));
     backend.replies.push(Expect.parse, entry);
     closeEvicted(s);
@@ -70,7 +82,7 @@ function closeEvicted(s: Session): void {
   const { backend, gateway } = s;
   for (const name of backend?.statements.evicted.splice(0) ?? []) {
     gateway.toBackend.add(closeFrame('S', name));
-    backend?.replies.push(Expect.silentClose);
+    backend?.replies.push(Expect.silentClose, name);
   }
 }
 
@@ -122,13 +134,13 @@ export function onBind(s: Session): boolean {
   if (!names) throw violation('Bind without names');
   const entry = known(s, names.statement);
   if (answersHere(s, entry.statement)) {
-    s.virtualPortal = entry;
+    s.virtualPortal = { name: names.portal, entry };
     for (const bytes of describeHere('bind', entry.statement)) s.reply(bytes);
     input.advance();
     return true;
   }
   if (s.phase !== 'attached' && !seek(s)) return false;
-  s.virtualPortal = undefined;
+  refuseOutside(s, entry.statement);
   writeBindHead(s, names, input.end - input.start);
   s.gateway.toBackend.addRange(input.buffer, input.start, input.end);
   input.advance();
@@ -143,9 +155,11 @@ function writeBindHead(s: Session, names: BindNames, length: number): number {
   const { input, gateway, backend } = s;
   const entry = known(s, names.statement);
   const name = nameOnBackend(s, entry);
-  const extra = noteStatement(s, entry.statement, false);
+  const noted = noteStatement(s, entry.statement);
   backend?.replies.push(Expect.bind);
-  s.boundStatement = extra;
+  if (s.virtualPortal?.name === names.portal) s.virtualPortal = undefined;
+  if (noted) s.bound.set(names.portal, noted);
+  else if (s.bound.size > 0) s.bound.delete(names.portal);
   const { start } = input;
   const headBytes = names.restAt - start;
   if (name === names.statement) gateway.toBackend.addRange(input.buffer, start, names.restAt);
@@ -168,7 +182,8 @@ export function onDescribe(s: Session): boolean {
   const ofStatement = input.buffer[input.start + HEADER_BYTES] === 0x53;
   const name = cstringAt(input.buffer, input.start + HEADER_BYTES + 1, input.end);
   if (!name) throw violation('Describe without a name');
-  const entry = ofStatement ? known(s, name.text) : s.virtualPortal;
+  const { virtualPortal } = s;
+  const entry = ofStatement ? known(s, name.text) : virtualPortal?.name === name.text ? virtualPortal.entry : undefined;
   if (entry && answersHere(s, entry.statement)) {
     for (const bytes of describeHere(ofStatement ? 'statement' : 'portal', entry.statement)) s.reply(bytes);
     input.advance();
@@ -193,8 +208,11 @@ function sendDescribe(s: Session, entry: ClientStatement): void {
 
 export function onExecute(s: Session): boolean {
   const { input } = s;
-  if (s.virtualPortal) {
-    const { statement } = s.virtualPortal;
+  const portal = s.virtualPortal || s.bound.size > 0 ? portalOf(s) : '';
+  if (s.virtualPortal?.name === portal) {
+    const { statement } = s.virtualPortal.entry;
+    // The transaction that it was bound in has begun to run since.
+    if (!answersHere(s, statement)) throw violation('Execute of a portal from before the transaction');
     if (!readyToAnswer(s, statement)) return false;
     s.virtualPortal = undefined;
     input.advance();
@@ -203,9 +221,17 @@ export function onExecute(s: Session): boolean {
   }
   if (s.phase !== 'attached' && !seek(s)) return false;
   forward(s);
-  s.backend?.replies.push(Expect.execute, s.boundStatement);
+  s.backend?.replies.push(Expect.execute, s.bound.size > 0 ? s.bound.get(portal) : undefined);
+  // A portal may have been bound in an earlier unit.
+  if (s.tx.controlBound) s.control = s.mayCommit = true;
   input.advance();
   return true;
+}
+
+function portalOf({ input }: Session): string {
+  const name = cstringAt(input.buffer, input.start + HEADER_BYTES, input.end);
+  if (!name) throw violation('Execute without a name');
+  return name.text;
 }
 
 export function onClose(s: Session): boolean {
@@ -215,8 +241,8 @@ export function onClose(s: Session): boolean {
   if (!name) throw violation('Close without a name');
   if (ofStatement || s.phase !== 'attached') {
     // The statement stays prepared on its backends: other clients share it.
-    if (ofStatement) s.statements.remove(name.text);
-    s.reply(CLOSE_COMPLETE);
+    const closed = ofStatement ? s.statements.close(name.text) : undefined;
+    s.reply(CLOSE_COMPLETE, closed && (() => s.statements.restore(closed)));
   } else {
     forward(s);
     s.backend?.replies.push(Expect.close);
@@ -227,6 +253,7 @@ export function onClose(s: Session): boolean {
 
 export function onSync(s: Session): boolean {
   s.skipping = false;
+  s.unitOpen = false;
   s.virtualPortal = undefined;
   const { input } = s;
   if (s.phase === 'attached' && !s.copyIn) {
@@ -236,6 +263,7 @@ export function onSync(s: Session): boolean {
     if (s.status !== Status.transaction || s.control) s.blocked = true;
     s.control = false;
   } else if (s.phase !== 'attached') {
+    s.unitFailed = false;
     s.replyReady();
     if (s.phase === 'idle') s.tx.reset(false);
   }
@@ -255,6 +283,8 @@ export function startLargeBind(s: Session, length: number): boolean {
   if (input.buffer.length - input.start < NAMES_BYTES) input.gather(NAMES_BYTES);
   const names = readBindNames(input.buffer, input.start, input.start + NAMES_BYTES);
   if (!names) throw violation('Bind without names');
+  refuseOutside(s, known(s, names.statement).statement);
   s.streaming = length - writeBindHead(s, names, length);
+  s.streamingTo = s.backend;
   return true;
 }

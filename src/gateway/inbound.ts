@@ -7,11 +7,19 @@ import { limits } from '../base/limits.ts';
 import { Front, HEADER_BYTES, parseFrame, queryFrame, RUN_UNNAMED, Status, SYNC } from '../pgwire/frames.ts';
 import type { NextFrame } from '../pgwire/input.ts';
 import { Expect } from '../pgwire/replies.ts';
-import { type Parsed, parseStatement, type Statement } from '../pgwire/sql.ts';
+import { type Parsed, parseStatement } from '../pgwire/sql.ts';
 import type { Backend } from '../shards/backend.ts';
 import { onBind, onClose, onDescribe, onExecute, onParse, onSync, startLargeBind } from './extended.ts';
 import { parseIdentity } from './identity.ts';
-import { forward, noteStatement, throughCopyDoor, violation } from './sending.ts';
+import {
+  copyFailed,
+  forward,
+  noteStatement,
+  noteStatements,
+  refuseOutside,
+  throughCopyDoor,
+  violation,
+} from './sending.ts';
 import type { Session } from './session.ts';
 import { noteResidue, seek } from './transaction.ts';
 import { answerHere, answersHere, readyToAnswer } from './virtual.ts';
@@ -19,6 +27,13 @@ import { answerHere, answersHere, readyToAnswer } from './virtual.ts';
 /** Text that no server can parse: it fails a transaction whose error the client has already been given. */
 const ABORT_TEXT = '.';
 const ABORT_TAIL = Buffer.from(`${ABORT_TEXT}\0\0\0`);
+
+/** What the server takes, or ignores, while it reads COPY data; anything else makes it hang up. */
+const DURING_COPY = new Set<number>([
+  ...[Front.copyData, Front.copyDone, Front.copyFail, Front.flush, Front.sync, Front.terminate],
+]);
+/** What opens a unit that a Sync has to end. */
+const OF_UNITS = new Set<number>([Front.parse, Front.bind, Front.describe, Front.execute, Front.close]);
 
 /** @returns false when nothing more can be done for now; the frame is then still there. */
 export function handleFrame(s: Session, found: NextFrame): boolean {
@@ -28,6 +43,11 @@ export function handleFrame(s: Session, found: NextFrame): boolean {
     s.input.advance();
     return true;
   }
+  if (s.copyIn && !DURING_COPY.has(type)) {
+    s.end(violation(`a message of type '${String.fromCharCode(type)}' during COPY FROM STDIN`));
+    return false;
+  }
+  if (OF_UNITS.has(type)) s.unitOpen = true;
   switch (type) {
     case Front.query:
       return onQuery(s);
@@ -56,8 +76,7 @@ export function handleFrame(s: Session, found: NextFrame): boolean {
     case Front.identity:
       return onIdentity(s);
     case Front.terminate:
-      s.socket.end();
-      s.input.advance();
+      s.hangUp();
       return false;
     default:
       s.end(violation(`a message of type '${String.fromCharCode(type)}'`));
@@ -81,6 +100,7 @@ function handlePartial(s: Session): boolean {
   }
   if (isCopy || s.skipping) {
     s.streaming = length;
+    s.streamingTo = s.copyIn ? s.backend : undefined;
     return true;
   }
   return startLargeBind(s, length);
@@ -91,7 +111,14 @@ export function streamLarge(s: Session): boolean {
   const piece = s.input.take(s.streaming);
   if (piece.length === 0) return false;
   s.streaming -= piece.length;
-  if (s.phase === 'attached' && !s.skipping) s.gateway.toBackend.add(piece);
+  const { streamingTo } = s;
+  if (streamingTo && streamingTo === s.backend && s.phase === 'attached') s.gateway.toBackend.add(piece);
+  if (s.streaming > 0) return true;
+  s.streamingTo = undefined;
+  if (s.syncAfterCopy && !s.copyIn && streamingTo && streamingTo === s.backend) {
+    s.gateway.toBackend.flush(streamingTo.stream);
+    copyFailed(s);
+  }
   return true;
 }
 
@@ -101,7 +128,10 @@ export function abortInBackend(s: Session, error: Buffer): void {
   if (!backend) return;
   gateway.counters.refusals++;
   s.reply(error);
+  s.unnamedParsed = false;
+  s.unitFailed = true;
   if (input.type === Front.query) {
+    s.unitOpen = false;
     input.advance();
     gateway.toBackend.add(queryFrame(ABORT_TEXT));
     backend.replies.push(Expect.abortQuery);
@@ -121,40 +151,56 @@ function onQuery(s: Session): boolean {
   const length = input.end - input.start;
   if (length > limits.statementBytes)
     throw new HomeportError('HP-G403', { bytes: length, limit: limits.statementBytes });
+  if (input.buffer[input.end - 1] !== 0) throw violation('a Query without an end');
   const sql = input.buffer.toString('utf8', input.start + HEADER_BYTES, input.end - 1);
-  const parsed = parseStatement(sql);
-  if (answersHere(s, parsed.first)) {
-    if (!readyToAnswer(s, parsed.first)) return false;
+  let at = 0;
+  let parsed = parseStatement(sql);
+  while (answersHere(s, parsed.first)) {
+    // What is answered ahead of the rest would be answered once more if all is sent again.
+    if ((at > 0 || parsed.rest >= 0) && s.mustHaveEntered) return false;
+    if (!readyToAnswer(s, parsed.first)) return at > 0 ? readRest(s, sql, at) : false;
     for (const bytes of answerHere(s, parsed.first, 'with-description')) s.reply(bytes);
-    if (parsed.rest >= 0) input.substitute(queryFrame(sql.slice(parsed.rest)));
-    else {
-      input.advance();
-      s.replyReady();
-      if (s.phase === 'idle') s.tx.reset(false);
-    }
-    return true;
+    if (parsed.rest < 0) return answered(s);
+    at = parsed.rest;
+    parsed = parseStatement(sql, at);
   }
+  if (at > 0) return readRest(s, sql, at);
   const copy = throughCopyDoor(s, sql, parsed.first);
   if (copy !== undefined) {
     input.substitute(queryFrame(copy));
     return true;
   }
+  refuseOutside(s, parsed.first);
   if (s.phase !== 'attached' && !seek(s)) return false;
-  sendQuery(s, parsed);
+  sendQuery(s, sql, parsed);
   return true;
 }
 
-function sendQuery(s: Session, { first, rest }: Parsed): void {
+/** The front of a string of statements has been answered here. */
+function readRest(s: Session, sql: string, at: number): boolean {
+  s.input.substitute(queryFrame(sql.slice(at)));
+  return !s.waiting;
+}
+
+function answered(s: Session): boolean {
+  s.input.advance();
+  s.unitOpen = false;
+  s.replyReady();
+  if (s.phase === 'idle') s.tx.reset(false);
+  return true;
+}
+
+function sendQuery(s: Session, sql: string, parsed: Parsed): void {
   const { backend, gateway, input } = s;
   if (!backend) return;
-  const extra = noteStatement(s, first, rest >= 0);
+  const { first, rest } = parsed;
+  const extra = rest < 0 ? noteStatement(s, first) : noteStatements(s, sql, parsed);
   s.translated = false;
-  const inBlock = s.tx.begin.length > 0 || s.status === Status.transaction;
+  const inBlock = s.tx.begin.length > 0 || s.status !== Status.idle;
   if (inBlock && first.kind === 'end' && first.chain && rest < 0) {
     // The next transaction needs its own `enter`, so the shard gets a plain end and the chain goes on here.
-    s.tx.chain = true;
     gateway.toBackend.add(queryFrame(first.commit ? 'COMMIT' : 'ROLLBACK'));
-    backend.replies.push(Expect.query);
+    backend.replies.push(Expect.query, extra);
   } else if (inBlock || s.tx.route?.kind !== 'home') {
     forward(s);
     backend.replies.push(Expect.query, extra);
@@ -163,6 +209,7 @@ function sendQuery(s: Session, { first, rest }: Parsed): void {
     backend.replies.push(Expect.query, extra);
   } else translate(s, backend, extra);
   s.unnamedParsed = false;
+  s.unitOpen = false;
   input.advance();
   s.owed++;
   if (s.status !== Status.transaction || s.control) s.blocked = true;
@@ -175,7 +222,7 @@ function sendQuery(s: Session, { first, rest }: Parsed): void {
  * behind it does not either. So a single statement travels in the extended protocol, where one trip does it all and the
  * client sees no difference. A Query of several statements ends its implicit block itself and goes as it is.
  */
-function translate(s: Session, backend: Backend, extra: Statement | undefined): void {
+function translate(s: Session, backend: Backend, extra: unknown): void {
   const { gateway, input } = s;
   gateway.toBackend.add(parseHead(input.end - input.start));
   gateway.toBackend.addRange(input.buffer, input.start + HEADER_BYTES, input.end);
@@ -240,7 +287,12 @@ function onIdentity(s: Session): boolean {
     s.end(violation('an identity where none may be'));
     return false;
   }
-  s.assume(identity);
+  try {
+    s.assume(identity);
+  } catch (error) {
+    if (!(error instanceof HomeportError)) throw error;
+    s.end(error);
+  }
   s.input.advance();
-  return true;
+  return s.phase === 'idle';
 }

@@ -10,8 +10,9 @@ import { Back, frameBytes, HEADER_BYTES, readyFrame, Status } from '../pgwire/fr
 import { Expect, Verdict } from '../pgwire/replies.ts';
 import type { Statement } from '../pgwire/sql.ts';
 import type { Backend } from '../shards/backend.ts';
+import { copyFailed } from './sending.ts';
 import type { Session } from './session.ts';
-import { entered, finish, release, retreat, retreated } from './transaction.ts';
+import { entered, finish, noteResidue, release, retreat, retreated } from './transaction.ts';
 
 /** These may be long and need no look inside; all others are read whole. */
 const PASSES = new Set<number>([Back.dataRow, Back.copyData, Back.rowDescription, Back.functionResult]);
@@ -35,7 +36,7 @@ export function relay(s: Session, chunk: Buffer): void {
   backend.carry = undefined;
   const pass: Pass = { s, backend, buffer, from: -1, at: 0, outcome: 'none' };
   if (backend.passing > 0) passOn(pass);
-  while (pass.at < buffer.length && oneFrame(pass));
+  while (pass.at < buffer.length && s.phase !== 'closed' && oneFrame(pass));
   endRun(pass);
   if (pass.at < buffer.length && pass.outcome !== 'desynchronised') {
     // Copied, because the read buffer is used again.
@@ -73,6 +74,7 @@ function passOn(pass: Pass): void {
   if (backend.passingForward) pass.from = 0;
   pass.at = length;
   backend.passing -= length;
+  if (backend.passing === 0 && backend.replies.headKind === Expect.fake) insertFakes(pass);
 }
 
 function endRun(pass: Pass): void {
@@ -100,7 +102,8 @@ function oneFrame(pass: Pass): boolean {
     backend.passing = length - left;
     backend.passingForward = (verdict & Verdict.forward) !== 0;
   }
-  if (backend.replies.headKind === Expect.fake) insertFakes(pass);
+  // Never into the middle of a frame that is still passing through.
+  if (whole && backend.replies.headKind === Expect.fake) insertFakes(pass);
   return true;
 }
 
@@ -124,6 +127,7 @@ function judge(pass: Pass, type: number, length: number): number {
   if (type === Back.notice || type === Back.parameterStatus || type === Back.notification) {
     return aside(pass, type, length);
   }
+  if (type === Back.error && fatal(pass, length)) return Verdict.swallow;
   const { headKind, headExtra } = replies;
   const verdict = replies.accept(type, s.skipped);
   // The hot path ends here: rows, descriptions, acknowledgements.
@@ -132,10 +136,10 @@ function judge(pass: Pass, type: number, length: number): number {
     return verdict;
   }
   if (verdict & Verdict.completed)
-    completed(pass, headExtra as Statement | undefined); // cast: what inbound.ts pushes
+    completed(pass, length, headExtra as Noted); // cast: what inbound.ts and extended.ts push
   else if (verdict & Verdict.ready) return ready(pass);
   else if (verdict & Verdict.entered) entered(s);
-  else if (verdict & Verdict.failed) failed(s, headKind);
+  else if (verdict & Verdict.failed) failed(pass, length, headKind);
   else if (verdict & Verdict.enterFailed) enterFailed(pass, length);
   else if (verdict & Verdict.silentFailed) silentFailed(pass, headExtra, length);
   else if (verdict & Verdict.silentDone && s.tx.retreating && replies.length === 0) pass.outcome = 'retreated';
@@ -144,6 +148,21 @@ function judge(pass: Pass, type: number, length: number): number {
 
 function frameBody({ buffer, at }: Pass, length: number): Buffer {
   return buffer.subarray(at + HEADER_BYTES, at + length);
+}
+
+/**
+ * The server ends the connection, and says why. The client's stays, so it is told by `lost`, once, when the connection
+ * is down, and with what that means for its transaction.
+ */
+function fatal({ s, backend, buffer, at }: Pass, length: number): boolean {
+  const body = buffer.subarray(at + HEADER_BYTES, at + length);
+  const severity = readReportField(body, 'V');
+  if (severity !== 'FATAL' && severity !== 'PANIC') return false;
+  const why = `${readReportField(body, 'C') ?? ''} ${readReportField(body, 'M') ?? severity}`;
+  // Answers come in order: without `enter`'s, nothing has run.
+  if (s.phase === 'attached' && !s.tx.entered) s.tx.retreating = true;
+  backend.hangUp(why);
+  return true;
 }
 
 /** Messages that answer nothing. */
@@ -157,7 +176,6 @@ function aside(pass: Pass, type: number, length: number): number {
   switch (backend.replies.headKind) {
     case Expect.enter:
     case Expect.silent:
-    case Expect.silentSync:
     case Expect.silentParse:
       return Verdict.swallow;
     default:
@@ -180,29 +198,62 @@ const CLEAN_TAGS = new Set(
   'SELE INSE UPDA DELE MERG FETC MOVE COPY BEGI STAR COMM SAVE RELE SHOW EXPL LOCK CLOS VALU'.split(' ').map(word),
 );
 const ROLLBACK_TAG = word('ROLL');
+const COMMIT_TAG = word('COMM');
+/** Tags of what only this session can go on with, wherever in a string of statements it stood. */
+const SESSION_TAGS = new Set('LIST PREP'.split(' ').map(word));
+const DISCARD_TAGS = new Set('DISC DEAL'.split(' ').map(word));
+
+/** What `noteStatement` has returned; for a string of several statements one of these for each. */
+type Noted = Statement | undefined | (Statement | undefined)[];
 
 /** A command of the client's has completed: does its tag tell of something that stays on the session? */
-function completed(pass: Pass, statement: Statement | undefined): void {
+function completed(pass: Pass, length: number, noted: Noted): void {
   const { s, buffer, at } = pass;
   // A tag is longer than four letters, or its NUL and padding make the look-up fail: never past the frame's end.
-  const tag = frameBytes(buffer, at) >= HEADER_BYTES + 4 ? buffer.readInt32BE(at + HEADER_BYTES) : 0;
-  if (CLEAN_TAGS.has(tag)) return;
+  const tag = length >= HEADER_BYTES + 4 ? buffer.readInt32BE(at + HEADER_BYTES) : 0;
+  const statement = Array.isArray(noted) ? noted.shift() : noted;
   const { tx } = s;
-  if (tag === ROLLBACK_TAG) {
-    if (tx.changes.length > 0) tx.settingsTouched = true;
-    tx.changes = [];
-  } else if (statement?.kind === 'set') tx.changes.push([statement.name, statement.value]);
+  if (statement?.kind === 'end' && statement.chain) tx.chain = true;
+  if (statement?.kind === 'savepoint') return savepoint(s, statement.name, statement.back);
+  if (CLEAN_TAGS.has(tag)) {
+    if (tag === COMMIT_TAG) tx.committed = true;
+    return;
+  }
+  if (tag === ROLLBACK_TAG) tx.changes = [];
+  else if (statement?.kind === 'set') tx.changes.push([statement.name, statement.value]);
+  else if (SESSION_TAGS.has(tag)) noteResidue(s, 'session');
+  else if (DISCARD_TAGS.has(tag) && frameBody(pass, length).includes(' ALL')) tx.ruined = true;
   else if (statement?.kind !== 'set-local' && statement?.kind !== 'set-transaction') tx.settingsTouched = true;
+}
+
+/** Settings change with their savepoint: its place among the changes is marked with a name that no setting has. */
+function savepoint({ tx }: Session, name: string, back: boolean): void {
+  const mark = `\0${name}`;
+  if (!back) tx.changes.push([mark, undefined]);
+  else tx.changes.length = tx.changes.findLastIndex(([other]) => other === mark) + 1;
 }
 
 /** What is followed by a ReadyForQuery also when it fails. */
 const ENDS_BY_ITSELF = new Set<number>([Expect.query, Expect.functionCall, Expect.sync]);
+/** The statement is not there under our name, or not as it was planned: "cached plan must not change result type". */
+const STALE_PLANS = new Set(['26000', '0A000']);
 
-function failed(s: Session, headKind: number | undefined): void {
+function failed(pass: Pass, length: number, headKind: number | undefined): void {
+  const { s, backend } = pass;
   s.tx.failedOnce = true;
+  s.unitFailed = true;
   s.copyIn = false;
+  if (headKind === Expect.bind || headKind === Expect.describe || headKind === Expect.execute) {
+    const body = frameBody(pass, length);
+    const sqlstate = readReportField(body, 'C') ?? '';
+    const ours = sqlstate === '26000' || readReportField(body, 'R') === 'RevalidateCachedQuery';
+    if (STALE_PLANS.has(sqlstate) && ours) s.tx.ruined = true;
+  }
   const simple = headKind !== undefined && ENDS_BY_ITSELF.has(headKind);
-  if (!simple && !s.backend?.replies.hasSync()) s.skipping = true;
+  if (simple || backend.replies.hasSync()) return;
+  s.blocked = false;
+  if (s.syncAfterCopy) copyFailed(s);
+  else s.skipping = true;
 }
 
 function enterFailed(pass: Pass, length: number): void {
@@ -225,12 +276,14 @@ function ready(pass: Pass): number {
   s.owed--;
   s.copyIn = false;
   s.status = status;
+  s.unitFailed = false;
   if (s.doomed) {
     s.end(new HomeportError('HP-G410', {}));
     return Verdict.swallow;
   }
   if (s.owed > 0 || backend.replies.length > 0) return Verdict.forward;
   s.blocked = false;
+  s.mayCommit = false;
   if (status !== Status.idle) return Verdict.forward;
   s.status = finish(s);
   pass.outcome = 'finished';

@@ -1,6 +1,8 @@
 /** What the simple and the extended protocol share on the way to a backend. */
 import { HomeportError } from '../base/errors.ts';
-import type { Statement } from '../pgwire/sql.ts';
+import { Status } from '../pgwire/frames.ts';
+import { Expect } from '../pgwire/replies.ts';
+import { type Parsed, parseStatement, type Statement } from '../pgwire/sql.ts';
 import { COPY_SCHEMA, copyDoor } from '../shards/enroll-copy.ts';
 import type { Session } from './session.ts';
 import { noteResidue } from './transaction.ts';
@@ -24,26 +26,70 @@ export function forward(s: Session): void {
   s.gateway.toBackend.addRange(s.input.buffer, s.input.start, s.input.end);
 }
 
-/** Marks what the statement may do to the session and the transaction; what its completion needs is returned. */
-export function noteStatement(s: Session, statement: Statement, more: boolean): Statement | undefined {
-  if (more) s.control = true;
+/**
+ * Marks what the statement may do to the session and the transaction.
+ * @returns what is needed to know when it has completed.
+ */
+export function noteStatement(s: Session, statement: Statement): Statement | undefined {
   switch (statement.kind) {
     case 'other':
-      if (statement.control) s.control = true;
+      if (statement.control) control(s, statement.residue === 'none');
       if (statement.residue !== 'none') noteResidue(s, statement.residue);
-      return undefined;
-    case 'discard':
-      noteResidue(s, 'ruin');
       return undefined;
     case 'set':
     case 'set-local':
     case 'set-transaction':
-      return more ? undefined : statement;
+    case 'savepoint':
+      return statement;
     case 'copy':
     case 'empty':
       return undefined;
+    case 'end':
+      control(s, statement.commit);
+      return statement;
     default:
-      s.control = true;
+      control(s, false);
       return undefined;
   }
+}
+
+function control(s: Session, mayCommit: boolean): void {
+  s.control = true;
+  s.tx.controlBound = true;
+  if (mayCommit) s.mayCommit = true;
+}
+
+/** The same for every statement of a string of several, in order; the first is known already. */
+export function noteStatements(s: Session, sql: string, parsed: Parsed): (Statement | undefined)[] {
+  const noted: (Statement | undefined)[] = [];
+  for (let { first, rest } = parsed; ; { first, rest } = parseStatement(sql, rest)) {
+    noted.push(noteStatement(s, first));
+    if (rest < 0) break;
+  }
+  control(s, true);
+  return noted;
+}
+
+/**
+ * Postgres runs these only when nothing else is in their transaction, and a tenant's begins with `enter`.
+ * @throws HP-G411
+ */
+export function refuseOutside(s: Session, statement: Statement): void {
+  if (statement.kind !== 'outside' || !s.currentTenant) return;
+  const inBlock = s.tx.begin.length > 0 || s.status !== Status.idle;
+  if (!inBlock) throw new HomeportError('HP-G411', { what: statement.what });
+}
+
+/**
+ * A COPY FROM STDIN of the simple protocol, which travels in the extended one, has failed: nobody but us sends the Sync
+ * that the server waits for. Not into the middle of a frame.
+ */
+export function copyFailed(s: Session): void {
+  const { backend } = s;
+  if (!backend || s.streaming > 0) return;
+  s.syncAfterCopy = false;
+  backend.sendSync();
+  backend.replies.push(Expect.sync);
+  s.owed++;
+  s.blocked = true;
 }

@@ -12,10 +12,10 @@ import { type Accepted, acceptClient } from '../pgwire/handshake.ts';
 import type { ServerTls } from '../pgwire/handshake-tls.ts';
 import type { Startup } from '../pgwire/startup.ts';
 import { sessionWork } from './driver.ts';
+import { cancel } from './ending.ts';
 import type { Gateway, GatewayUser } from './ports.ts';
 import { Session } from './session.ts';
 import { fromStartup } from './settings.ts';
-import { cancel } from './transaction.ts';
 import { welcome } from './welcome.ts';
 
 /** The user as which gateways log in at each other. */

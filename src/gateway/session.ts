@@ -53,6 +53,8 @@ export class Session implements BackendOwner {
   user: GatewayUser;
   tenant: TenantParts | undefined;
   settings: Settings;
+  /** What it came with: RESET and DISCARD ALL lead back there. */
+  readonly startSettings: Settings;
   hops = 0;
   phase: Phase = 'idle';
   backend: Backend | undefined;
@@ -63,6 +65,12 @@ export class Session implements BackendOwner {
   status: number = Status.idle;
   /** ReadyForQuery frames that the client still gets. */
   owed = 0;
+  /** The unit at hand, or the first that is owed an answer, has been told an error. */
+  unitFailed = false;
+  /** Messages of the extended protocol have come since the last Sync or query. */
+  unitOpen = false;
+  /** The unit may commit a transaction block. */
+  mayCommit = false;
   /** Nothing more is read until the server is ready: what comes next depends on how this ends. */
   blocked = false;
   /** After an error in the extended protocol: everything up to the Sync is ignored. */
@@ -78,13 +86,15 @@ export class Session implements BackendOwner {
   /** The unnamed statement has been parsed on this backend in this transaction. */
   unnamedParsed = false;
   /** A portal on a statement that is answered here. */
-  virtualPortal: ClientStatement | undefined;
-  /** What the last Bind's statement changes in the session, for when its Execute completes. */
-  boundStatement: Statement | undefined;
+  virtualPortal: { readonly name: string; readonly entry: ClientStatement } | undefined;
+  /** What the statements of bound portals change in the session, for when they are executed; only those that do. */
+  readonly bound = new Map<string, Statement>();
   /** A large frame waits for the shard to let the transaction in. */
   awaitEntered = false;
   /** Bytes of a large frame still to be passed on. */
   streaming = 0;
+  /** Who gets them: the rest of a frame has to follow its beginning, whatever happens meanwhile. */
+  streamingTo: Backend | undefined;
   /** A setting from its start was refused: it is hung up on when the server is ready. */
   doomed = false;
   /** Why `enter` turned the transaction away, while the backend is being brought back to idle. */
@@ -101,6 +111,7 @@ export class Session implements BackendOwner {
     this.user = start.user;
     this.tenant = start.tenant;
     this.settings = start.settings ?? NO_SETTINGS;
+    this.startSettings = this.settings;
     this.peer = start.peer;
     this.work = start.work;
     this.pinned = start.poolMode === 'session' ? POOL_MODE_SESSION : undefined;
@@ -150,6 +161,12 @@ export class Session implements BackendOwner {
     return this.awaitEntered || this.input.markedBytes > limits.resendBytes;
   }
 
+  /** Whether to wait for the shard's word before the frame at hand is looked at; then it is read again. */
+  get mustHaveEntered(): boolean {
+    if (this.phase === 'attached' && !this.tx.entered) this.awaitEntered = true;
+    return this.awaitEntered;
+  }
+
   /** Reads on, as far as can be read now. */
   turn(): void {
     this.work.turn(this);
@@ -160,14 +177,17 @@ export class Session implements BackendOwner {
   }
 
   /** One of our own answers, in its place behind what the backend still owes. */
-  reply(bytes: Buffer, undo?: ClientStatement): void {
+  reply(bytes: Buffer, undo?: () => void): void {
     const owing = this.backend?.replies;
     if (owing && owing.length > 0) owing.push(Expect.fake, { bytes, undo } satisfies Fake);
     else this.gateway.toClient.add(bytes);
   }
 
   replyReady(): void {
-    this.reply(readyFrame(this.status));
+    const bytes = readyFrame(this.status);
+    const owing = this.backend?.replies;
+    if (owing && owing.length > 0) owing.push(Expect.fake, { bytes, ready: true } satisfies Fake);
+    else this.gateway.toClient.add(bytes);
   }
 
   /**
@@ -178,12 +198,14 @@ export class Session implements BackendOwner {
     this.gateway.counters.refusals++;
     this.reply(error);
     if (this.phase !== 'attached') {
-      this.phase = this.tx.begin.length > 0 ? 'failed' : 'idle';
+      this.phase = this.phase === 'failed' || this.tx.begin.length > 0 ? 'failed' : 'idle';
       this.status = this.phase === 'failed' ? Status.failed : Status.idle;
       if (this.phase === 'idle') this.tx.reset(false);
     }
     const found = this.input.next(limits.frameBytes);
-    if (found === 'frame' && this.input.type === Front.query && !this.skipping) {
+    const whole = this.input.type === Front.query || this.input.type === Front.functionCall;
+    if (found === 'frame' && whole && !this.skipping) {
+      this.unitOpen = false;
       this.input.advance();
       this.replyReady();
     } else this.skipping = true;
@@ -191,13 +213,20 @@ export class Session implements BackendOwner {
 
   /** The gateway goes: this session may finish the transaction that it is in. */
   drain(): void {
-    if (this.phase === 'idle' && this.input.bytes === 0) this.end(new HomeportError('HP-G401'));
+    if (this.phase === 'idle' && this.input.bytes === 0 && !this.unitOpen) this.end(new HomeportError('HP-G401'));
   }
 
   /** Says why, and hangs up. */
   end(error: HomeportError): void {
     if (this.phase === 'closed') return;
     this.gateway.toClient.add(errorResponseOf(error, 'FATAL'));
+    this.gateway.toClient.flush(this.socket);
+    this.socket.destroySoon();
+    this.closed();
+  }
+
+  /** The client said goodbye; it may still read what it has asked for. */
+  hangUp(): void {
     this.gateway.toClient.flush(this.socket);
     this.socket.destroySoon();
     this.closed();
@@ -212,16 +241,30 @@ export class Session implements BackendOwner {
     this.onClosed?.();
   }
 
-  /** An entry of the reply queue that an error made void. */
+  /** An entry of the reply queue that an error made void. Casts: what inbound.ts and extended.ts push. */
   readonly skipped: OnSkipped = (kind, extra) => {
-    if (kind === Expect.fake) {
-      const undo = (extra as Fake).undo as ClientStatement | undefined; // cast: what inbound.ts pushes
-      if (undo) this.statements.undo(undo);
-    } else if (kind === Expect.parse || kind === Expect.silentParse) {
-      const statement = extra as ClientStatement | undefined; // cast: what inbound.ts pushes
-      if (!statement) return;
-      this.backend?.statements.forget(statement.text);
-      if (kind === Expect.parse) this.statements.undo(statement);
+    switch (kind) {
+      case Expect.fake:
+        ((extra as Fake).undo as (() => void) | undefined)?.();
+        return;
+      case Expect.parse:
+      case Expect.silentParse: {
+        const statement = extra as ClientStatement | undefined;
+        if (statement?.name === '') this.unnamedParsed = false;
+        else if (statement) this.backend?.statements.forget(statement.text);
+        if (statement && kind === Expect.parse) this.statements.undo(statement);
+        return;
+      }
+      case Expect.silentClose:
+        this.backend?.statements.evicted.push(extra as string);
+        return;
+      case Expect.query:
+      case Expect.functionCall:
+      case Expect.abortQuery:
+        // Ignored with the rest up to the Sync, which has yet to be read.
+        this.owed--;
+        return;
+      default:
     }
   };
 

@@ -6,6 +6,9 @@ export type Settings = ReadonlyMap<string, string>;
 
 export const NO_SETTINGS: Settings = new Map();
 
+/** As the name of a change: RESET ALL. */
+export const EVERYTHING = 'all';
+
 /** A string as a SQL literal. Backslashes are safe: standard_conforming_strings is on for every session of ours. */
 export function quoteLiteral(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;

@@ -19,14 +19,21 @@ export class Transaction {
   entered = false;
   /** A retreat from a stale route is under way: answers go nowhere. */
   retreating = false;
+  /** The directory has been asked where its tenant lives. */
+  asked = false;
+  /** The client wants it canceled while nothing of it runs. */
+  cancelled = false;
   reroutes = 0;
   heldSinceMs: number | undefined;
   /** Session settings that it changes, taken over when it commits. */
   changes: [name: string, value: string | undefined][] = [];
   settingsTouched = false;
   ruined = false;
-  /** Something in it failed: what it changed is gone with it. */
+  /** Something in it failed: what it changed is gone with it, unless it could commit all the same. */
   failedOnce = false;
+  committed = false;
+  /** A portal was bound to a statement that may end it. */
+  controlBound = false;
   /** COMMIT AND CHAIN: the next one begins with the same modes. */
   chain = false;
 
@@ -39,12 +46,16 @@ export class Transaction {
     this.route = undefined;
     this.entered = false;
     this.retreating = false;
+    this.asked = false;
+    this.cancelled = false;
     this.reroutes = 0;
     this.heldSinceMs = undefined;
     if (this.changes.length > 0) this.changes = [];
     this.settingsTouched = false;
     this.ruined = false;
     this.failedOnce = false;
+    this.committed = false;
+    this.controlBound = false;
     this.chain = false;
   }
 }

@@ -9,7 +9,8 @@ import type { PreparedText, PreparedTexts } from '../shards/prepared.ts';
 
 export interface ClientStatement {
   readonly name: string;
-  readonly text: PreparedText;
+  /** Changes when a Close is taken back, after the text was forgotten. */
+  text: PreparedText;
   readonly statement: Statement;
 }
 
@@ -48,6 +49,21 @@ export class ClientStatements {
     this.byName.delete(name);
     this.bytes -= entry.text.tail.length;
     this.texts.release(entry.text);
+  }
+
+  /** Close, until its answer is certain: `restore` takes it back. */
+  close(name: string): ClientStatement | undefined {
+    const entry = this.byName.get(name);
+    this.remove(name);
+    return entry;
+  }
+
+  /** A Close that the server skipped, or that is to be read again, never happened. */
+  restore(entry: ClientStatement): void {
+    if (this.byName.has(entry.name)) return;
+    entry.text = this.texts.hold(entry.text.tail);
+    this.byName.set(entry.name, entry);
+    this.bytes += entry.text.tail.length;
   }
 
   /** A Parse that the server refused or skipped never happened. */

@@ -5,16 +5,17 @@
 import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { errorResponseOf } from '../pgwire/errorresponse.ts';
-import { Front, queryFrame, Status } from '../pgwire/frames.ts';
+import { queryFrame, Status } from '../pgwire/frames.ts';
 import { Expect } from '../pgwire/replies.ts';
 import type { Residue } from '../pgwire/sql.ts';
 import type { Backend } from '../shards/backend.ts';
 import { enterMessage } from '../shards/enter.ts';
+import type { Condition } from '../shards/pool.ts';
 import { isStaleEntry } from '../shards/sql.ts';
 import { identityFrame } from './identity.ts';
 import { type Route, routeFor } from './route.ts';
-import type { Session } from './session.ts';
-import { difference, withSetting } from './settings.ts';
+import { POOL_MODE_SESSION, type Session } from './session.ts';
+import { difference, EVERYTHING, NO_SETTINGS, withSetting } from './settings.ts';
 
 /** @returns true when a backend is at hand; false when the session now waits, or the unit has failed. */
 export function seek(s: Session): boolean {
@@ -32,7 +33,12 @@ export function seek(s: Session): boolean {
       s.failUnit(errorResponseOf(routing.error));
       return false;
     case 'ask':
-      ask(s, () => s.gateway.locator.resolve(routing.tenant));
+      // The second time in one transaction the directory has nothing more to say.
+      if (s.tx.asked) holdAndRetry(s, 'the directory has no answer', limits.unreachableMs);
+      else {
+        s.tx.asked = true;
+        ask(s, () => s.gateway.locator.resolve(routing.tenant));
+      }
       return false;
     case 'hold':
       holdAndRetry(s, routing.why, limits.holdMs);
@@ -43,7 +49,7 @@ export function seek(s: Session): boolean {
 }
 
 /** The phase of a session that waits for nothing and has no backend. */
-function resting(s: Session): 'idle' | 'begun' {
+export function resting(s: Session): 'idle' | 'begun' {
   return s.tx.begin.length > 0 ? 'begun' : 'idle';
 }
 
@@ -143,6 +149,7 @@ function attach(s: Session, backend: Backend, route: Route): void {
   s.pool = route.pool;
   s.phase = 'attached';
   s.unnamedParsed = false;
+  s.bound.clear();
   tx.route = route;
   // No fence to pass on the way to another gateway, or without a tenant: what is sent may run.
   tx.entered = route.kind !== 'home';
@@ -196,10 +203,14 @@ export function entered(s: Session): void {
 export function retreat(s: Session, sqlstate: string, error: Buffer): void {
   const { backend, tx } = s;
   if (!backend) return;
-  const syncSent = backend.replies.hasSync();
+  // The first of these is the Sync that ends the error. Whole units may stand behind it: they fail, one by one.
+  let readies = backend.replies.serverReadies;
+  if (readies === 0 || backend.replies.openEnded) {
+    backend.sendSync();
+    readies++;
+  }
   backend.replies.clear(s.skipped);
-  if (!syncSent) backend.sendSync();
-  backend.replies.push(Expect.silentSync);
+  while (readies-- > 0) backend.replies.push(Expect.silent);
   if (tx.begin.length > 0) {
     backend.stream.write(queryFrame('ROLLBACK'));
     backend.replies.push(Expect.silent);
@@ -214,28 +225,43 @@ export function retreated(s: Session): void {
   if (!backend || !pool || !retreatedFrom) return;
   s.retreatedFrom = undefined;
   s.tx.retreating = false;
-  resetUnit(s);
-  s.input.rewind();
-  s.phase = resting(s);
+  readAgain(s);
   if (s.pinned === undefined) {
     s.backend = undefined;
-    pool.giveBack(backend, 'clean');
+    pool.giveBack(backend, ENTRY_REFUSED.has(retreatedFrom.sqlstate) ? 'clean' : 'broken');
   }
-  if (isStaleEntry(retreatedFrom.sqlstate))
+  if (s.tx.cancelled) return s.failUnit(errorResponseOf(new HomeportError('HP-G409')));
+  if (isStaleEntry(retreatedFrom.sqlstate) || retreatedFrom.sqlstate === NO_SUCH_STATEMENT)
     holdAndRetry(s, `${pool.name} answered ${retreatedFrom.sqlstate}`, limits.holdMs);
   else s.failUnit(retreatedFrom.error);
 }
 
+/** `enter` itself is not prepared there any more: somebody's SQL has dropped it. Another backend has it. */
+const NO_SUCH_STATEMENT = '26000';
+/** Answers of a backend that does what it should: stale, serialization failure, out of time, canceled. */
+const ENTRY_REFUSED = new Set(['HP001', 'HP002', '40001', '57014', '55P03']);
+
 /** Nothing of the unit at hand counts as sent any more. */
-function resetUnit(s: Session): void {
+export function resetUnit(s: Session): void {
   s.owed = 0;
   s.blocked = false;
   s.control = false;
+  s.mayCommit = false;
   s.skipping = false;
+  s.unitFailed = false;
+  s.unitOpen = false;
   s.copyIn = false;
   s.syncAfterCopy = false;
   s.awaitEntered = false;
+}
+
+/** The bytes since the mark are to be read again, as if they had just come. */
+export function readAgain(s: Session): void {
+  resetUnit(s);
   s.streaming = 0;
+  s.streamingTo = undefined;
+  s.input.rewind();
+  s.phase = resting(s);
 }
 
 export function noteResidue(s: Session, residue: Residue): void {
@@ -249,95 +275,56 @@ export function noteResidue(s: Session, residue: Residue): void {
  * @returns the status to tell the client: with AND CHAIN the next transaction has begun already.
  */
 export function finish(s: Session): number {
-  const { tx } = s;
-  if (!tx.failedOnce && s.backend) {
-    for (const [name, value] of tx.changes) s.settings = withSetting(s.settings, name, value);
-    if (tx.changes.length > 0) s.backend.settings = s.settings;
+  const { tx, backend } = s;
+  if (tx.changes.length > 0 && backend) {
+    // An error that a savepoint took back does not undo what the block has committed.
+    if (tx.failedOnce && !tx.committed) tx.settingsTouched = true;
+    else takeOver(s, backend);
   }
+  // A block that was begun inside of a string or a batch has left no text to begin the next one with.
+  if (tx.chain && tx.begin.length === 0) tx.begin = ['BEGIN'];
   s.phase = tx.chain ? 'begun' : 'idle';
   return tx.chain ? Status.transaction : Status.idle;
+}
+
+/** The settings that the transaction has committed are the session's, and this backend has them already. */
+function takeOver(s: Session, backend: Backend): void {
+  let { settings: own } = s;
+  let there = backend.settings;
+  const same = own === there;
+  let reset = false;
+  for (const [name, value] of s.tx.changes) {
+    if (name === EVERYTHING) {
+      own = s.startSettings;
+      there = NO_SETTINGS;
+    } else if (!name.startsWith('\0')) {
+      own = withSetting(own, name, value ?? s.startSettings.get(name));
+      there = withSetting(there, name, value);
+    }
+    reset ||= value === undefined;
+  }
+  s.settings = own;
+  backend.settings = same && !reset ? own : there;
 }
 
 /** Gives the backend back after `finish`, when the client's answer is on its way. */
 export function release(s: Session): void {
   const { backend, pool, tx } = s;
-  const condition = tx.ruined ? 'broken' : tx.settingsTouched ? 'settings-changed' : 'clean';
+  const condition = conditionOf(s);
+  s.bound.clear();
   tx.reset(tx.chain);
   if (s.pinned !== undefined && condition !== 'broken') return;
+  // What pinned it has gone with the backend.
+  if (s.pinned !== undefined && s.pinned !== POOL_MODE_SESSION) s.pinned = undefined;
   s.backend = undefined;
+  // It may have been held back for this client's sake.
+  backend?.resumeReading();
   if (backend) pool?.giveBack(backend, condition);
 }
 
-/** The connection to the server broke. */
-export function lost(s: Session, why: string): void {
-  const { backend, pool, tx } = s;
-  if (!backend || !pool) return;
-  const target = pool.name;
-  // The shard may have let an implicit transaction in, run it and committed it, all before we heard a word.
-  const nothingRan = s.phase === 'attached' && !tx.entered && !(s.owed > 0 && s.blocked);
-  backend.replies.clear(s.skipped);
-  s.backend = undefined;
-  pool.giveBack(backend, 'broken');
-  if (s.pinned !== undefined) return s.end(new HomeportError('HP-G304', { target, why }));
-  if (s.phase !== 'attached') return;
-  if (nothingRan) {
-    tx.retreating = false;
-    s.retreatedFrom = undefined;
-    resetUnit(s);
-    s.input.rewind();
-    s.phase = resting(s);
-    holdAndRetry(s, `${target}: ${why}`, limits.holdMs);
-    return s.turn();
-  }
-  loseRunning(s, target, why);
-}
-
-function loseRunning(s: Session, target: string, why: string): void {
-  const mayHaveCommitted = s.owed > 0 && s.blocked;
-  const inBlock = s.status === Status.transaction && !mayHaveCommitted;
-  const code = mayHaveCommitted ? 'HP-G305' : 'HP-G304';
-  const error = errorResponseOf(new HomeportError(code, { target, why }));
-  const { owed } = s;
-  const midUnit = owed === 0 && s.input.type !== Front.sync && s.input.type !== Front.query;
-  resetUnit(s);
-  s.tx.reset(true);
-  s.phase = inBlock ? 'failed' : 'idle';
-  s.status = inBlock ? Status.failed : Status.idle;
-  if (!inBlock) s.tx.reset(false);
-  s.gateway.counters.refusals++;
-  // A client that waits for nothing learns of it with its next statement; Postgres would hang up on it.
-  if (owed > 0 || midUnit) s.gateway.toClient.add(error);
-  for (let i = 0; i < owed; i++) s.replyReady();
-  if (owed === 0 && midUnit) s.skipping = true;
-  s.turn();
-}
-
-/** The client has gone: what it was running ends. */
-export function abandon(s: Session): void {
-  s.cancelWait?.();
-  s.cancelWait = undefined;
-  const { backend, pool } = s;
-  if (!backend || !pool) return;
-  s.backend = undefined;
-  backend.replies.clear(s.skipped);
-  const running = s.phase === 'attached';
-  const gone = () => pool.giveBack(backend, 'broken');
-  backend.owner = undefined;
-  // A server that computes does not notice a closed connection: tell it.
-  if (running && s.owed > 0) backend.cancel().then(gone, gone);
-  else gone();
-}
-
-/** A cancel request for this session. */
-export function cancel(s: Session): void {
-  if (s.phase === 'attached' && s.backend) {
-    void s.backend.cancel();
-    return;
-  }
-  if (s.phase !== 'seeking') return;
-  s.cancelWait?.();
-  s.cancelWait = undefined;
-  s.phase = resting(s);
-  s.failUnit(errorResponseOf(new HomeportError('HP-G409')));
-  s.turn();
+function conditionOf({ tx, backend, streaming, streamingTo }: Session): Condition {
+  // The server waits for the rest of a frame, which would be the next client's messages.
+  if (tx.ruined || (streaming > 0 && streamingTo === backend)) return 'broken';
+  // The gateway at the other end sees to its own backend.
+  return tx.settingsTouched && tx.route?.kind !== 'peer' ? 'settings-changed' : 'clean';
 }

@@ -19,16 +19,19 @@ import {
 import type { Statement } from '../pgwire/sql.ts';
 import { routeFor } from './route.ts';
 import { POOL_MODE_SESSION, type Session } from './session.ts';
-import { NO_SETTINGS } from './settings.ts';
 import { seek } from './transaction.ts';
 
 const ALWAYS = new Set<Statement['kind']>(['begin', 'end', 'set-homeport', 'show-homeport', 'discard', 'empty']);
 
 export function answersHere(s: Session, statement: Statement): boolean {
   const { kind } = statement;
+  if (statement.kind === 'deallocate' && s.status !== Status.failed) {
+    return s.statements.get(statement.name) !== undefined;
+  }
   switch (s.phase) {
     case 'attached':
-      return s.status !== Status.failed && (kind === 'set-homeport' || kind === 'show-homeport');
+      if (s.status === Status.failed) return false;
+      return kind === 'set-homeport' || kind === 'show-homeport' || isDeallocateAll(statement);
     case 'failed':
       return true;
     case 'begun':
@@ -37,6 +40,8 @@ export function answersHere(s: Session, statement: Statement): boolean {
       return ALWAYS.has(kind);
   }
 }
+
+const isDeallocateAll = (statement: Statement) => statement.kind === 'discard' && !statement.everything;
 
 /** Some answers need the directory first. False: wait. */
 export function readyToAnswer(s: Session, statement: Statement): boolean {
@@ -83,11 +88,23 @@ export function answerHere(
     }
     case 'discard':
       s.statements.clear();
-      if (statement.everything) s.settings = NO_SETTINGS;
+      if (statement.everything) discardAll(s);
       return [commandComplete(statement.everything ? 'DISCARD ALL' : 'DEALLOCATE ALL')];
+    case 'deallocate':
+      s.statements.remove(statement.name);
+      return [commandComplete('DEALLOCATE')];
     default:
       throw new HomeportError('HP-G404', { why: `${statement.kind} is not answered here` });
   }
+}
+
+/** A session as new: what pinned it goes with its backend. */
+function discardAll(s: Session): void {
+  const { backend, pool } = s;
+  s.settings = s.startSettings;
+  s.backend = undefined;
+  if (s.pinned !== POOL_MODE_SESSION) s.pinned = undefined;
+  if (backend) pool?.giveBack(backend, 'broken');
 }
 
 const warning = (sqlstate: string, message: string) => noticeResponse({ severity: 'WARNING', sqlstate, message });
@@ -104,6 +121,7 @@ function begin(s: Session, text: string): readonly Buffer[] {
 function end(s: Session, commit: boolean, chain: boolean): readonly Buffer[] {
   // What has failed can't commit, and the tag says so.
   const tag = commandComplete(commit && s.phase !== 'failed' ? 'COMMIT' : 'ROLLBACK');
+  if (s.phase === 'idle' && chain) throw new HomeportError('HP-G412', { what: commit ? 'COMMIT' : 'ROLLBACK' });
   if (s.phase === 'idle') return [warning('25P01', 'there is no transaction in progress'), tag];
   s.tx.reset(chain);
   s.phase = chain ? 'begun' : 'idle';

@@ -181,4 +181,16 @@ export const gatewayErrors = specs({
     hint: 'correct the setting in the connection string; the error before this one names it',
     http: 400,
   },
+  'HP-G411': {
+    sqlstate: '25001',
+    message: '{what} cannot run for a tenant: Postgres wants it outside of any transaction',
+    hint: 'run it on the shard as its owner, or on a connection without homeport.tenant',
+    http: 400,
+  },
+  'HP-G412': {
+    sqlstate: '25P01',
+    message: '{what} AND CHAIN can only be used in transaction blocks',
+    hint: 'send BEGIN first',
+    http: 400,
+  },
 });
