@@ -10,11 +10,14 @@ export async function controlOptions(cli: Cli, why: string): Promise<ControlOpti
 }
 
 export async function withPlane<T>(cli: Cli, why: string, work: (plane: ControlPlane) => Promise<T>): Promise<T> {
-  const { ControlPlane } = await import('../control/plane.ts');
-  const plane = await ControlPlane.open(await controlOptions(cli, why));
-  try {
-    return await work(plane);
-  } finally {
-    await plane.close();
-  }
+  const { ControlPlane, askDirectory } = await import('../control/plane.ts');
+  const options = await controlOptions(cli, why);
+  return askDirectory(async () => {
+    const plane = await ControlPlane.open(options);
+    try {
+      return await work(plane);
+    } finally {
+      await plane.close();
+    }
+  });
 }

@@ -12,7 +12,7 @@ import { type Outline, outlineAt, step, wholeOutline } from './outline.ts';
 export type Tree = { [key: string]: unknown };
 
 /** Not settings: ours for other uses, and those that Kubernetes makes for a service called homeport. */
-const OTHER_VARIABLES = /^HOMEPORT_(CONFIG$|TEST|DEV|WORKER_|SERVICE_|PORT$|PORT_)/;
+const OTHER_VARIABLES = /^HOMEPORT_(CONFIG$|ADMIN$|TEST|DEV|WORKER_|SERVICE_|PORT$|PORT_)/;
 
 export function formatPath(path: readonly PropertyKey[]): string {
   return path.map(String).join('.') || 'the configuration';

@@ -11,9 +11,8 @@ import { regionOfShard } from '../config/checks.ts';
 import type { Config } from '../config/schema.ts';
 import { type InitialTopology, initialise } from '../directory/initialise.ts';
 import type { DirectoryStore } from '../directory/store.ts';
-import { connectAdmin } from '../shards/admin.ts';
 import { openFresh } from '../shards/fences.ts';
-import { adminTargets, type ControlOptions } from './plane.ts';
+import { adminTargets, askDirectory, type ControlOptions, reachShard } from './plane.ts';
 import { migrateAll } from './schema.ts';
 
 export interface InitialiseReport {
@@ -50,6 +49,14 @@ export async function initialiseCluster(
   options: ControlOptions,
   progress: (text: string) => void,
   userMigrations?: string,
+): Promise<InitialiseReport> {
+  return askDirectory(() => initialiseAll(options, progress, userMigrations));
+}
+
+async function initialiseAll(
+  options: ControlOptions,
+  progress: (text: string) => void,
+  userMigrations: string | undefined,
 ): Promise<InitialiseReport> {
   const { config, world, log, author } = options;
   const bus = await connectBus(config.nats, { name: 'homeport init', log, world, waitMs: 10_000 });
@@ -93,7 +100,7 @@ async function openFences(config: Config, store: DirectoryStore): Promise<number
   const opened = await Promise.all(
     adminTargets(config).map(async target => {
       const keys = byShard.get(target.id) ?? [];
-      const admin = await connectAdmin(target);
+      const admin = await reachShard(target);
       try {
         let count = 0;
         for (let at = 0; at < keys.length; at += FENCES_AT_ONCE) {

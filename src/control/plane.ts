@@ -2,17 +2,20 @@
  * What an admin operation works with: the directory's store, and a way in to every shard of the cluster, as its owner.
  * Opened for one command, closed after it.
  */
+import { JetStreamApiError } from '@nats-io/jetstream';
+import { errors } from '@nats-io/transport-node';
 import type pg from 'pg';
 import { HomeportError } from '../base/errors.ts';
-import { type PlacementKey, type ShardId, slotPlacement, type TenantParts, tenantPlacement } from '../base/ids.ts';
+import { type PlacementKey, type ShardId, slotPlacement, type TenantParts } from '../base/ids.ts';
 import type { World } from '../base/world.ts';
 import { type Bus, connectBus, type Log } from '../bus/connect.ts';
 import type { Config, RemoteShardConfig, ShardConfig } from '../config/schema.ts';
 import { slotOf } from '../directory/hash.ts';
+import { tenantKvKey } from '../directory/keys.ts';
 import { readPlacement, readTopology } from '../directory/placing.ts';
-import type { Home, Placement, StoredTopology } from '../directory/records.ts';
-import { type Author, DirectoryStore } from '../directory/store.ts';
-import { type AdminTarget, connectAdmin } from '../shards/admin.ts';
+import { type Home, type Placement, placementFrom, type StoredTopology } from '../directory/records.ts';
+import { type Author, DirectoryStore, type Expected } from '../directory/store.ts';
+import { type AdminTarget, connectAdmin, why } from '../shards/admin.ts';
 
 export interface ControlOptions {
   readonly config: Config;
@@ -29,6 +32,40 @@ export function adminTargets(config: Config): AdminTarget[] {
   });
 }
 
+/** As the shard's owner. The caller ends the client. @throws HP-A106 */
+export async function reachShard(target: AdminTarget): Promise<pg.Client> {
+  try {
+    return await connectAdmin(target);
+  } catch (cause) {
+    throw new HomeportError('HP-A106', { shard: target.id, why: why(cause) }, { cause });
+  }
+}
+
+const UNANSWERED = [
+  errors.TimeoutError,
+  errors.NoRespondersError,
+  errors.RequestError,
+  errors.ConnectionError,
+  errors.ClosedConnectionError,
+];
+const SERVER_FAULT = 500;
+
+/** What the NATS client says when a server is there and the cluster does not answer, in our words. */
+function directoryFailure(error: unknown): unknown {
+  const isOurs = error instanceof JetStreamApiError && error.status >= SERVER_FAULT;
+  if (!isOurs && !UNANSWERED.some(kind => error instanceof kind)) return error;
+  return new HomeportError('HP-A108', { why: why(error) }, { cause: error });
+}
+
+/** Runs what speaks to the directory. @throws HP-A108 for what would be a bare "timeout" otherwise */
+export async function askDirectory<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw directoryFailure(error);
+  }
+}
+
 export interface Whereabouts {
   readonly tenant: TenantParts;
   readonly topology: StoredTopology;
@@ -37,6 +74,8 @@ export interface Whereabouts {
   readonly slotPlacement: Placement;
   /** The tenant's own placement, if it has one. */
   readonly pin: Placement | undefined;
+  /** The record of the pin as it was read, taken away or not: what a change of it is meant for. */
+  readonly pinRecord: Expected<'tenant'>;
   /** The one that counts. */
   readonly placement: Placement;
 }
@@ -81,8 +120,9 @@ export class ControlPlane {
     return found;
   }
 
+  /** @throws HP-A102, HP-A106 */
   async onShard<T>(shard: ShardId, work: (admin: pg.Client) => Promise<T>): Promise<T> {
-    const admin = await connectAdmin(this.target(shard));
+    const admin = await reachShard(this.target(shard));
     try {
       return await work(admin);
     } finally {
@@ -102,8 +142,17 @@ export class ControlPlane {
     const slot = slotOf(tenant.key, topology.slots);
     const ofSlot = await this.placementOf(slotPlacement(tenant.domain, slot));
     if (!ofSlot) throw new HomeportError('HP-D303', { missing: `slot ${slot} of ${tenant.domain} has no placement` });
-    const pin = await this.placementOf(tenantPlacement(tenant.key));
-    return { tenant, topology, slot, slotPlacement: ofSlot, pin, placement: pin ?? ofSlot };
+    const read = await this.store.read('tenant', tenantKvKey(tenant.key));
+    const pin = read && read.record.state !== 'released' ? placementFrom(read.record, read.revision) : undefined;
+    return {
+      tenant,
+      topology,
+      slot,
+      slotPlacement: ofSlot,
+      pin,
+      pinRecord: read ?? 'absent',
+      placement: pin ?? ofSlot,
+    };
   }
 
   async placementOf(key: PlacementKey): Promise<Placement | undefined> {

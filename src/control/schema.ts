@@ -3,11 +3,10 @@ import type pg from 'pg';
 import type { ShardId } from '../base/ids.ts';
 import type { World } from '../base/world.ts';
 import type { Config } from '../config/schema.ts';
-import { connectAdmin } from '../shards/admin.ts';
 import { type EnrollReport, enrollTables, listEnrolled, sequenceFloors } from '../shards/enroll.ts';
 import { type MigrateProgress, type MigrateReport, migrateShards } from '../shards/migrate.ts';
 import { ensureRoles } from '../shards/roles.ts';
-import { adminTargets } from './plane.ts';
+import { adminTargets, reachShard } from './plane.ts';
 
 export interface MigrateAll {
   readonly userMigrations?: string | undefined;
@@ -24,7 +23,7 @@ export async function migrateAll(
   const reports = await migrateShards({ shards, clusterSecret: config.cluster.secret, ...options });
   const changed = await Promise.all(
     shards.map(async target => {
-      const admin = await connectAdmin(target);
+      const admin = await reachShard(target);
       try {
         const users = Object.keys(config.users);
         const roles = await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random });
@@ -57,7 +56,7 @@ export async function enrollAll(
 ): Promise<Map<ShardId, EnrollReport>> {
   const roles = Object.keys(config.users);
   const shards = await Promise.all(
-    adminTargets(config).map(async target => ({ id: target.id, admin: await connectAdmin(target) })),
+    adminTargets(config).map(async target => ({ id: target.id, admin: await reachShard(target) })),
   );
   try {
     const floors = new Map<string, bigint>();

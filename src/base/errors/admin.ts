@@ -34,4 +34,25 @@ export const adminErrors = specs({
     hint: 'finish it first: homeport pin {tenant} --to {wanted}',
     http: 409,
   },
+  'HP-A106': {
+    sqlstate: '08001',
+    message: 'shard {shard} can not be reached: {why}',
+    detail: 'A change that had begun stays as it is, and is finished by running the same command again.',
+    hint: 'check that it runs (in the local cluster: homeport dev status) and its address: homeport config print',
+    http: 503,
+  },
+  'HP-A107': {
+    sqlstate: '55006',
+    message: '{tenant} got data on {shard} while its home was changing to {wanted}, so it was pinned to {shard}',
+    detail: 'Found rows in {tables}. Nothing is lost, and {shard} serves the tenant.',
+    hint: 'leave it there, or let it live by its slot again: homeport unpin {tenant}',
+    http: 409,
+  },
+  'HP-A108': {
+    sqlstate: '08006',
+    message: 'the directory did not answer: {why}',
+    detail: 'NATS runs, but has no quorum, or is electing a leader, which takes seconds.',
+    hint: 'run the command again in some seconds; if that goes on, look at the NATS servers (in the local cluster: homeport dev status)',
+    http: 503,
+  },
 });
