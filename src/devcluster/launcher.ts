@@ -2,7 +2,7 @@
  * The seam between a cluster and what runs its servers: processes of this machine (here), or containers. A cluster asks
  * only for what stands in `Unit`.
  */
-import { type NatsOptions, startNats } from './nats.ts';
+import { type NatsNodeOptions, startNats } from './nats.ts';
 import { findNatsServer } from './nats-binary.ts';
 import { type PostgresOptions, startPostgres } from './postgres.ts';
 import { type Exit, killTree, type ProcessIdentity, pauseTree, resumeTree } from './process.ts';
@@ -26,13 +26,10 @@ export interface NatsUnit extends Unit {
   ready(): Promise<void>;
 }
 
-/** Without the binary: where a server's program comes from is the launcher's affair. */
-export type NatsNodeOptions = Omit<NatsOptions, 'binary'>;
-
 export interface Launcher {
   /** The name under which its servers reach the links' listeners. */
   readonly linkHost: string;
-  /** Finds the programs or images, before anything is started. */
+  /** Before all else: finds the programs or images, and ends what only it can end of an earlier start's. */
   check(): Promise<void>;
   /** The server must listen on the port of 127.0.0.1 and in the socket directory that it is given. */
   postgres(options: PostgresOptions): Promise<Unit>;

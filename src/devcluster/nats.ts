@@ -9,7 +9,7 @@ import { HomeportError } from '../base/errors.ts';
 import { poll, type World } from '../base/world.ts';
 import { logTail } from './files.ts';
 import { clusterLimits } from './limits.ts';
-import { type Child, type Exit, endProcess, type ProcessIdentity, startChild } from './process.ts';
+import { type Exit, endProcess, type ProcessIdentity, startChild } from './process.ts';
 
 export interface NatsOptions {
   /** The server's name, for people and for placement: the region. */
@@ -36,6 +36,9 @@ export interface NatsOptions {
   readonly world: World;
 }
 
+/** Without the binary: where a server's program comes from is the launcher's affair. */
+export type NatsNodeOptions = Omit<NatsOptions, 'binary'>;
+
 export interface RunningNats {
   readonly pid: number;
   readonly url: string;
@@ -56,7 +59,7 @@ function quoted(text: string): string {
   return JSON.stringify(text);
 }
 
-export function natsConfiguration(options: NatsOptions): string {
+export function natsConfiguration(options: NatsNodeOptions): string {
   const { name, clientPort, monitorPort, user, password, dataDir, cluster } = options;
   const account = (name: string, word: string) => `authorization { user: ${quoted(name)}, password: ${quoted(word)} }`;
   const lines = [
@@ -101,24 +104,58 @@ export async function askMonitor(url: string): Promise<{ ok: boolean; body: unkn
   }
 }
 
-async function refusal(options: NatsOptions, why: string): Promise<HomeportError> {
+async function refusal(options: NatsNodeOptions, why: string): Promise<HomeportError> {
   const { name, logFile } = options;
   return new HomeportError('HP-L112', { name, why, logFile, tail: await logTail(logFile) });
 }
 
 type Waited = 'ok' | 'ended' | undefined;
 
-function waitFor(child: Child, options: NatsOptions, url: string, limitMs: number): Promise<Waited> {
-  const state = async () => {
-    if (child.exit) return 'ended';
-    return (await askMonitor(url))?.ok ? 'ok' : undefined;
-  };
-  return poll(options.world.clock, state, { everyMs: 25, limitMs });
+/** Waits for a server that was started, as a process or otherwise. */
+export class NatsWaiting {
+  readonly #options: NatsNodeOptions;
+  readonly #hasEnded: () => boolean;
+  readonly #monitorUrl: string;
+
+  constructor(options: NatsNodeOptions, hasEnded: () => boolean) {
+    this.#options = options;
+    this.#hasEnded = hasEnded;
+    this.#monitorUrl = `http://${HOST}:${options.monitorPort}`;
+  }
+
+  #until(path: string, limitMs: number): Promise<Waited> {
+    const state = async () => {
+      if (this.#hasEnded()) return 'ended';
+      return (await askMonitor(`${this.#monitorUrl}${path}`))?.ok ? 'ok' : undefined;
+    };
+    return poll(this.#options.world.clock, state, { everyMs: 25, limitMs });
+  }
+
+  async #demand(path: string, limitMs: number): Promise<void> {
+    const waited = await this.#until(path, limitMs);
+    if (waited === 'ended') throw await refusal(this.#options, 'the server ended');
+    if (!waited) throw await refusal(this.#options, `not ready within ${limitMs / 1000} s`);
+  }
+
+  /** @throws HP-L112 with the end of the log. */
+  async listens(): Promise<void> {
+    await this.#demand('/varz', clusterLimits.natsStartMs);
+  }
+
+  /** Until JetStream has a leader that this server follows. @throws HP-L112 */
+  async ready(limitMs: number = clusterLimits.natsReadyMs): Promise<void> {
+    await this.#demand('/healthz?js-meta-only=true', limitMs);
+    // streams elect leaders of their own; one that never gets well must not keep everything else from starting
+    await this.#until('/healthz', clusterLimits.streamsReadyMs);
+  }
 }
 
-async function demand(waited: Waited, options: NatsOptions, limitMs: number): Promise<void> {
-  if (waited === 'ended') throw await refusal(options, 'the server ended');
-  if (!waited) throw await refusal(options, `not ready within ${limitMs / 1000} s`);
+/** @returns the file's path. */
+export function writeNatsConfiguration(options: NatsNodeOptions): string {
+  mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
+  const configFile = join(options.dataDir, 'nats.conf');
+  writeFileSync(configFile, natsConfiguration(options), { mode: 0o600 });
+  return configFile;
 }
 
 /**
@@ -126,18 +163,13 @@ async function demand(waited: Waited, options: NatsOptions, limitMs: number): Pr
  * @throws HP-L112 with the end of its log.
  */
 export async function startNats(options: NatsOptions): Promise<RunningNats> {
-  const { binary, dataDir, logFile, world } = options;
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const configFile = join(dataDir, 'nats.conf');
-  writeFileSync(configFile, natsConfiguration(options), { mode: 0o600 });
-  const args = ['--config', configFile];
-  const { onProcess } = options;
+  const { binary, dataDir, logFile, world, onProcess } = options;
+  const args = ['--config', writeNatsConfiguration(options)];
   const child = await startChild({ command: binary, args, cwd: dataDir, logFile, deathSignal: 'TERM', onProcess });
   const stop = () => endProcess(world.clock, child.identity, [{ signal: 'SIGTERM', waitMs: clusterLimits.natsStopMs }]);
-  const monitorUrl = `http://${HOST}:${options.monitorPort}`;
+  const waiting = new NatsWaiting(options, () => child.exit !== undefined);
   try {
-    const waited = await waitFor(child, options, `${monitorUrl}/varz`, clusterLimits.natsStartMs);
-    await demand(waited, options, clusterLimits.natsStartMs);
+    await waiting.listens();
   } catch (error) {
     await stop();
     throw error;
@@ -146,16 +178,11 @@ export async function startNats(options: NatsOptions): Promise<RunningNats> {
   return {
     pid: identity.pid,
     url: `nats://${HOST}:${options.clientPort}`,
-    monitorUrl,
+    monitorUrl: `http://${HOST}:${options.monitorPort}`,
     identity,
     logFile,
     exited,
-    async ready(limitMs = clusterLimits.natsReadyMs) {
-      const health = `${monitorUrl}/healthz`;
-      await demand(await waitFor(child, options, `${health}?js-meta-only=true`, limitMs), options, limitMs);
-      // streams elect leaders of their own; one that never gets well must not keep everything else from starting
-      await waitFor(child, options, health, clusterLimits.streamsReadyMs);
-    },
+    ready: limitMs => waiting.ready(limitMs),
     stop,
   };
 }

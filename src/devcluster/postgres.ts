@@ -52,7 +52,7 @@ export interface RunningPostgres {
 const PLATFORMS: Record<string, string> = { linux: 'linux', darwin: 'darwin', win32: 'windows' };
 
 /** What a shard needs beyond PostgreSQL's defaults, and the defaults that durability rests on, spelled out. */
-const SETTINGS: Record<string, string> = {
+export const SETTINGS: Readonly<Record<string, string>> = {
   fsync: 'on',
   full_page_writes: 'on',
   synchronous_commit: 'on',

@@ -7,9 +7,10 @@ import type { World } from '../base/world.ts';
 import { buildVerifier } from '../pgwire/scram-keys.ts';
 import { Cluster, type ClusterOptions, type RegionAddresses, settleAll } from './cluster.ts';
 import { serveControl } from './control-server.ts';
+import { dockerLauncher } from './docker.ts';
 import { LinkFaults } from './faults.ts';
 import { writeWhole } from './files.ts';
-import { processLauncher } from './launcher.ts';
+import { type Launcher, processLauncher } from './launcher.ts';
 import { lockDirectory } from './lock.ts';
 import { endLeftovers, Member } from './member.ts';
 import { Handles, memberSpecs } from './members.ts';
@@ -45,10 +46,15 @@ async function writeSettings(input: SettingsInput): Promise<void> {
   for (const region of REGIONS) writeWhole(input.places.region(region, 'homeport.yaml'), settingsText(region, input));
 }
 
+function chooseLauncher(env: NodeJS.ProcessEnv, places: Places): Launcher {
+  return env.HOMEPORT_TEST === 'docker' ? dockerLauncher(places.dir) : processLauncher(env, places.bin());
+}
+
 /** Everything that is made before the first process, under the lock. */
 async function assemble(options: ClusterOptions, places: Places, unlock: () => void): Promise<Cluster> {
   const { world, env = process.env, onProgress = () => undefined } = options;
-  const launcher = options.launcher ?? processLauncher(env, places.bin());
+  const launcher = options.launcher ?? chooseLauncher(env, places);
+  await launcher.check();
   const left = await endLeftovers(places.processesDir(), world.clock);
   if (left.length > 0) onProgress(`ended what an earlier start had left behind: ${left.join(', ')}`);
   const secrets = ensureSecrets(places, world);
@@ -56,7 +62,6 @@ async function assemble(options: ClusterOptions, places: Places, unlock: () => v
     makePlan(places.portsFile, world),
     ensureCertificate(places),
     buildVerifier(secrets.app, { salt: world.random.bytes(16) }),
-    launcher.check(),
   ]);
   if (!certificate) onProgress('there is no openssl to make a certificate: the gateways listen without TLS');
   await writeSettings({ places, plan, secrets, certificate, verifiers: { [APP_USER]: verifier } });
