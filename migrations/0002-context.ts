@@ -118,7 +118,7 @@ async function enter(db: Kysely<unknown>): Promise<void> {
 async function context(db: Kysely<unknown>): Promise<void> {
   await sql
     .raw(`
-    create function homeport.tenant() returns text language plpgsql stable parallel safe as $$
+    create function homeport.tenant() returns text language plpgsql stable parallel safe cost 1000 as $$
     declare
       context pg_catalog.text := pg_catalog.current_setting('${CONTEXT}');
     begin
