@@ -43,9 +43,19 @@ export function seek(s: Session): boolean {
     case 'hold':
       holdAndRetry(s, routing.why, limits.holdMs);
       return false;
+    case 'peer':
+      // Another gateway thinks that the home is here, and may know better than what is in memory: two that are stale
+      // would send it back and forth.
+      if (s.hops === 0 || s.tx.reroutes > 0) return take(s, routing);
+      holdAndRetry(s, 'it was sent here', limits.holdMs);
+      return false;
     default:
-      return s.backend ? reuse(s, s.backend, routing) : borrow(s, routing);
+      return take(s, routing);
   }
+}
+
+function take(s: Session, route: Route): boolean {
+  return s.backend ? reuse(s, s.backend, route) : borrow(s, route);
 }
 
 /** The phase of a session that waits for nothing and has no backend. */
