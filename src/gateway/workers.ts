@@ -34,6 +34,12 @@ export interface WorkersOptions {
   readonly log: Logger;
 }
 
+/**
+ * The data path makes little garbage, so a large nursery only holds memory: 6.1 against 8 to 11 KiB for each idle
+ * connection, at the same transactions per second (measured with 5,000).
+ */
+const WORKER_FLAGS = ['--max-semi-space-size=2'];
+
 interface Worker {
   readonly index: number;
   child: ChildProcess | undefined;
@@ -68,7 +74,10 @@ export class Workers {
 
   private launch(worker: Worker): void {
     const { entry, args, log } = this.options;
-    const child = fork(entry, [...args, '--worker', String(worker.index)], { stdio: 'inherit' });
+    const child = fork(entry, [...args, '--worker', String(worker.index)], {
+      stdio: 'inherit',
+      execArgv: WORKER_FLAGS,
+    });
     worker.child = child;
     child.on('message', message => this.heard(message as FromWorker)); // cast: our own workers, our own protocol
     child.on('exit', (code, signal) => {
