@@ -5,6 +5,7 @@ import { exitCodes } from './exit.ts';
 
 /** What the letter behind `HP-` stands for. A code in an area without a row here fails a test. */
 export const areas: Readonly<Record<string, string>> = {
+  A: 'Administration: pins, tenants, shards',
   C: 'Configuration and command line',
   D: 'Tenants, domains and the directory',
   G: 'The gateway: routing, pools and limits',

@@ -165,7 +165,8 @@ export class Regions {
 
   startScript(script: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     const child = spawn(process.execPath, [script, ...args], {
-      env: { ...process.env, ...env },
+      // tests start many: the sources are read and stripped of their types once
+      env: { ...process.env, NODE_COMPILE_CACHE: join(this.cluster.dir, 'compiled'), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#children.add(child);
