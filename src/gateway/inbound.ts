@@ -47,7 +47,10 @@ export function handleFrame(s: Session, found: NextFrame): boolean {
     s.end(violation(`a message of type '${String.fromCharCode(type)}' during COPY FROM STDIN`));
     return false;
   }
-  if (OF_UNITS.has(type)) s.unitOpen = true;
+  if (OF_UNITS.has(type)) {
+    s.unitOpen = true;
+    s.translated = false;
+  }
   switch (type) {
     case Front.query:
       return onQuery(s);

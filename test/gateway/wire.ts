@@ -57,7 +57,9 @@ export class Wire {
   /** Bytes of rows and COPY data, when `counting` keeps them out of `seen`. */
   counting = false;
   counted = 0;
-  private pending: Buffer = Buffer.alloc(0);
+  private chunks: Buffer[] = [];
+  private bytes = 0;
+  private needed = HEADER_BYTES;
   private waiter: Waiter | undefined;
   private login: Login | undefined;
 
@@ -145,15 +147,21 @@ export class Wire {
   }
 
   private feed(chunk: Buffer): void {
-    this.pending = this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk]);
-    while (this.pending.length >= HEADER_BYTES && this.pending.length >= frameBytes(this.pending, 0)) {
-      const length = frameBytes(this.pending, 0);
-      const type = this.pending[0] ?? 0;
+    this.chunks.push(chunk);
+    this.bytes += chunk.length;
+    if (this.bytes < this.needed) return;
+    let rest = this.chunks.length === 1 ? chunk : Buffer.concat(this.chunks);
+    while (rest.length >= HEADER_BYTES && rest.length >= frameBytes(rest, 0)) {
+      const length = frameBytes(rest, 0);
+      const type = rest[0] ?? 0;
       const row = type === Back.dataRow || type === Back.copyData;
       if (this.counting && row) this.counted += length;
-      else this.seen.push(describeFrame(type, this.pending.subarray(HEADER_BYTES, length)));
-      this.pending = this.pending.subarray(length);
+      else this.seen.push(describeFrame(type, rest.subarray(HEADER_BYTES, length)));
+      rest = rest.subarray(length);
     }
+    this.chunks = rest.length === 0 ? [] : [rest];
+    this.bytes = rest.length;
+    this.needed = rest.length < HEADER_BYTES ? HEADER_BYTES : frameBytes(rest, 0);
     this.settle();
   }
 }
