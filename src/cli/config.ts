@@ -1,5 +1,7 @@
 /** `homeport config`: is it right, what is in force, what may be written. */
+import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { HomeportError } from '../base/errors.ts';
 import { type Cli, examples } from './context.ts';
 
 export function register(program: Command, cli: Cli): void {
@@ -27,6 +29,14 @@ export function register(program: Command, cli: Cli): void {
     .command('schema')
     .description('print the JSON Schema of the configuration file')
     .action(() => schema(cli));
+  config
+    .command('verifier')
+    .description('turn a password, read from standard input, into the verifier of a user in the configuration')
+    .addHelpText(
+      'after',
+      examples(['openssl rand -base64 24 | tee app.password | homeport config verifier', 'a new one']),
+    )
+    .action(() => verifier(cli));
 }
 
 async function check(cli: Cli): Promise<void> {
@@ -55,4 +65,14 @@ async function print(cli: Cli): Promise<void> {
 async function schema(cli: Cli): Promise<void> {
   const { settingsJsonSchema } = await import('../config/schema.ts');
   cli.output.result(settingsJsonSchema(), value => JSON.stringify(value, null, 2));
+}
+
+/** The password comes through a pipe, never as an argument, which every user of the machine could read. */
+async function verifier(cli: Cli): Promise<void> {
+  if (process.stdin.isTTY) throw new HomeportError('HP-C203');
+  const password = (await text(process.stdin)).replace(/\r?\n$/, '');
+  if (password === '') throw new HomeportError('HP-C203');
+  const { buildVerifier } = await import('../pgwire/scram-keys.ts');
+  const built = await buildVerifier(password, { salt: cli.world.random.bytes(16) });
+  cli.output.result({ verifier: built }, () => built);
 }

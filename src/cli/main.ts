@@ -27,7 +27,7 @@ function createProgram({ out, err }: Surroundings): Command {
     .version(version(), '-V, --version', 'print the version')
     .option(
       '-c, --config <file>',
-      'the configuration (default: $HOMEPORT_CONFIG, ./homeport.yaml, /etc/homeport/homeport.yaml)',
+      'the configuration (default: $HOMEPORT_CONFIG, ./homeport.yaml, /etc/homeport/homeport.yaml, a local cluster in ./.homeport)',
     )
     .option('--set <path=value>', 'override one setting, such as listen.pg=127.0.0.1:6432 (repeatable)', collect)
     .option('--json', 'one line of JSON instead of text')

@@ -107,7 +107,9 @@ function borrow(s: Session, route: Route): boolean {
 function unreachable(s: Session, route: Route, error: HomeportError): void {
   const why = String(error.params.why ?? error.message);
   if (route.kind === 'anywhere') return s.failUnit(errorResponseOf(error));
-  holdAndRetry(s, `${route.pool.name}: ${why}`, limits.unreachableMs);
+  const { tenant, placement } = route;
+  const params = { tenant: tenant.key, home: `${placement.home.shard} in ${placement.home.region}`, why };
+  holdAndRetry(s, why, limits.unreachableMs, new HomeportError('HP-G302', params));
 }
 
 /** Waits for the directory's answer, then reads on. */
@@ -130,14 +132,15 @@ function ask(s: Session, question: () => Promise<unknown>): void {
 /**
  * Nothing has run: look again after a growing, jittered pause, for at most `limitMs` in all (I7, I10).
  */
-export function holdAndRetry(s: Session, why: string, limitMs: number): void {
+export function holdAndRetry(s: Session, why: string, limitMs: number, atLast?: HomeportError): void {
   const { clock, random } = s.gateway.world;
   const nowMs = clock.monotonicMs();
   s.tx.heldSinceMs ??= nowMs;
   const heldMs = Math.round(nowMs - s.tx.heldSinceMs);
   const tenant = s.currentTenant;
   if (heldMs >= limitMs || s.tx.reroutes >= limits.rerouteAttempts || !tenant) {
-    s.failUnit(errorResponseOf(new HomeportError('HP-G303', { tenant: tenant?.key, heldMs, why })));
+    const error = atLast ?? new HomeportError('HP-G303', { tenant: tenant?.key, heldMs, why });
+    s.failUnit(errorResponseOf(error));
     return;
   }
   s.gateway.counters.reroutes++;

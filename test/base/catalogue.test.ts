@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { catalogue } from '../../src/base/errors/catalogue.ts';
 import { describe as describeError, HomeportError } from '../../src/base/errors.ts';
+import { commandRows } from '../../src/cli/commands.ts';
 import { areas, errorDocs } from '../../src/cli/errordocs.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -37,6 +38,15 @@ describe('the catalogue', () => {
 
   test('is what ERRORS.md says (npm run docs:errors)', () => {
     expect(readFileSync(join(root, 'ERRORS.md'), 'utf8')).toBe(errorDocs());
+  });
+
+  test('sends nobody to a command that does not exist', () => {
+    const commands = new Set(commandRows.flatMap(row => Object.keys(row.commands)));
+    const named = entries.flatMap(([code, { hint, detail = '' }]) =>
+      [...`${hint} ${detail}`.matchAll(/\bhomeport ([a-z]+)/g)].map(match => ({ code, command: match[1] ?? '' })),
+    );
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter(({ command }) => !commands.has(command))).toEqual([]);
   });
 
   test('has every code in one area file alone', () => {

@@ -12,7 +12,7 @@ export const configErrors = specs({
   'HP-C102': {
     sqlstate: '58P01',
     message: 'the configuration file {file} cannot be read: {reason}',
-    hint: 'name the file with --config or HOMEPORT_CONFIG, and let the user that runs homeport read it',
+    hint: 'name the file with --config or HOMEPORT_CONFIG, and make it readable for the account that the process runs as',
     http: 500,
   },
   'HP-C103': {
@@ -67,6 +67,12 @@ export const configErrors = specs({
     sqlstate: '42601',
     message: '--set {text} is not of the form path=value',
     hint: 'write it like --set listen.pg=127.0.0.1:6432',
+    http: 400,
+  },
+  'HP-C203': {
+    sqlstate: '22023',
+    message: 'no password came on standard input',
+    hint: 'pipe it in, for example: homeport config verifier < app.password',
     http: 400,
   },
 });

@@ -23,7 +23,7 @@ export const directoryErrors = specs({
   'HP-D104': {
     sqlstate: '22023',
     message: 'there is no shard "{shard}" in region {region}',
-    hint: 'see the shards of the cluster with: homeport status',
+    hint: 'see which shards there are with: homeport config print',
     http: 404,
   },
   'HP-D105': {
@@ -63,7 +63,7 @@ export const directoryErrors = specs({
     sqlstate: '08006',
     message: 'the audit record for a change of {key} could not be stored within {seconds} s',
     detail: 'Nothing was changed: a change is recorded before it is made.',
-    hint: 'check that NATS has a quorum (homeport doctor), then repeat the change',
+    hint: 'check that most of the NATS servers run and reach each other (their logs say), then repeat the change',
     http: 503,
   },
   'HP-D205': {
@@ -83,7 +83,7 @@ export const directoryErrors = specs({
   'HP-D301': {
     sqlstate: '08001',
     message: 'none of the NATS servers answers: {servers}',
-    hint: 'check that they run and that the addresses in nats.servers are right: homeport doctor',
+    hint: 'check that they run and that nats.servers names them (homeport config print); on a local cluster: homeport dev status',
     http: 503,
   },
   'HP-D302': {
@@ -110,7 +110,7 @@ export const directoryErrors = specs({
     sqlstate: '08006',
     message: 'the directory can not be read, and {key} is not known here',
     detail: 'Tenants that were seen here before are still served.',
-    hint: 'retry shortly; check that NATS is reachable from this gateway: homeport doctor',
+    hint: 'retry shortly; check that NATS runs and is reachable from here (homeport config print shows nats.servers)',
     http: 503,
   },
   'HP-D306': {
@@ -122,7 +122,7 @@ export const directoryErrors = specs({
   'HP-D308': {
     sqlstate: '08006',
     message: 'reading the stream {stream} broke off: {why}',
-    hint: 'try again; if it goes on, check NATS with: homeport doctor',
+    hint: 'try again; if it goes on, look into the logs of the NATS servers',
     http: 503,
   },
   'HP-D307': {

@@ -79,7 +79,7 @@ export const gatewayErrors = specs({
   },
   'HP-G302': {
     sqlstate: '08006',
-    message: 'the home of {tenant} is {home}, and no gateway there can be reached: {why}',
+    message: 'the home of {tenant}, {home}, cannot be reached: {why}',
     detail: 'Nothing of the transaction has run; the data is safe at its home.',
     hint: 'retry; if the region is down, homeport explain {tenant} says what its tenants can expect',
     http: 503,
@@ -111,13 +111,6 @@ export const gatewayErrors = specs({
     detail: 'Whether the last statement took effect is unknown.',
     hint: 'read back what it should have written; if it comes again, report it with the log lines of this moment',
     http: 502,
-  },
-  'HP-G307': {
-    sqlstate: '08004',
-    message: 'tenant {tenant} was forwarded {hops} times and is at home nowhere',
-    detail: 'Nothing of the transaction has run. The gateways do not agree on where it lives.',
-    hint: 'retry; if it lasts: homeport explain {tenant}',
-    http: 503,
   },
   'HP-G401': {
     sqlstate: '57P01',
