@@ -13,7 +13,8 @@ export function lost(s: Session, why: string): void {
   const target = pool.name;
   const attached = s.phase === 'attached';
   // The shard may have let an implicit transaction in, run it and committed it, all before we heard a word.
-  const nothingRan = attached && (tx.retreating || (!tx.entered && !(s.owed > 0 && s.blocked)));
+  const mayHaveCommitted = s.owed > 0 && (s.status === Status.idle ? s.blocked : s.mayCommit) && !tx.spared;
+  const nothingRan = attached && (tx.retreating || (!tx.entered && !mayHaveCommitted));
   const readies = backend.replies.clientReadies;
   backend.replies.clear(s.skipped);
   s.backend = undefined;
@@ -27,27 +28,33 @@ export function lost(s: Session, why: string): void {
     else holdAndRetry(s, `${target}: ${why}`, limits.holdMs);
     return s.turn();
   }
-  loseRunning(s, readies, { target, why });
+  loseRunning(s, readies, mayHaveCommitted ? 'HP-G305' : 'HP-G304', { target, why });
 }
 
 /** Every unit that is owed an answer gets an error: a ReadyForQuery alone would look like success. */
-function loseRunning(s: Session, readies: number, params: { target: string; why: string }): void {
-  const inBlock = s.status !== Status.idle;
-  const mayHaveCommitted = readies > 0 && (inBlock ? s.mayCommit : s.blocked);
-  const error = new HomeportError(mayHaveCommitted ? 'HP-G305' : 'HP-G304', params);
+function loseRunning(
+  s: Session,
+  readies: number,
+  code: 'HP-G304' | 'HP-G305',
+  params: { target: string; why: string },
+): void {
+  const error = new HomeportError(code, params);
   if (s.pinned !== undefined) return s.end(error);
   const { unitFailed, unitOpen } = s;
-  const lostBlock = inBlock && !mayHaveCommitted;
+  const lostBlock = s.status !== Status.idle && code === 'HP-G304';
+  // Its end has been asked for already, and that is what came of it.
+  const ended = s.tx.endSent && !unitOpen;
   const failure = errorResponseOf(error);
   const next = errorResponseOf(new HomeportError('HP-G402'));
   resetUnit(s);
   s.bound.clear();
-  s.tx.reset(lostBlock);
-  s.phase = lostBlock ? 'failed' : 'idle';
+  s.tx.reset(lostBlock && !ended);
+  s.phase = lostBlock && !ended ? 'failed' : 'idle';
   s.status = lostBlock ? Status.failed : Status.idle;
   s.gateway.counters.refusals++;
   for (let i = 0; i < readies; i++) {
     if (i > 0 || !unitFailed) s.reply(i === 0 ? failure : next);
+    if (i === readies - 1 && s.phase === 'idle') s.status = Status.idle;
     s.replyReady();
   }
   // A client that waits for nothing learns of it with its next statement; Postgres would hang up on it.
@@ -56,6 +63,7 @@ function loseRunning(s: Session, readies: number, params: { target: string; why:
     s.skipping = true;
     s.unitOpen = true;
   }
+  if (s.phase === 'idle') s.status = Status.idle;
   s.turn();
 }
 

@@ -159,6 +159,11 @@ function onQuery(s: Session): boolean {
   let at = 0;
   let parsed = parseStatement(sql);
   while (answersHere(s, parsed.first)) {
+    // What is asked behind other units depends on how they end.
+    if (s.phase === 'attached' && s.owed > 0) {
+      s.blocked = true;
+      return at > 0 ? readRest(s, sql, at) : false;
+    }
     // What is answered ahead of the rest would be answered once more if all is sent again.
     if ((at > 0 || parsed.rest >= 0) && s.mustHaveEntered) return false;
     if (!readyToAnswer(s, parsed.first)) return at > 0 ? readRest(s, sql, at) : false;

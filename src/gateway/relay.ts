@@ -161,8 +161,15 @@ function fatal({ s, backend, buffer, at }: Pass, length: number): boolean {
   const why = `${readReportField(body, 'C') ?? ''} ${readReportField(body, 'M') ?? severity}`;
   // Answers come in order: without `enter`'s, nothing has run.
   if (s.phase === 'attached' && !s.tx.entered) s.tx.retreating = true;
+  s.tx.spared = isSpared(s, backend);
   backend.hangUp(why);
   return true;
+}
+
+/** What commits is the last that was sent: a COMMIT is waited for, and so is the Sync of an implicit transaction. */
+function isSpared(s: Session, { replies }: Backend): boolean {
+  if (s.status !== Status.idle) return replies.serverReadies > 1;
+  return !s.mayCommit && replies.headKind !== undefined && !ENDS_BY_ITSELF.has(replies.headKind);
 }
 
 /** Messages that answer nothing. */

@@ -46,6 +46,7 @@ export function noteStatement(s: Session, statement: Statement): Statement | und
       return undefined;
     case 'end':
       control(s, statement.commit);
+      s.tx.endSent = !statement.chain;
       return statement;
     default:
       control(s, false);

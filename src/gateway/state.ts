@@ -32,6 +32,10 @@ export class Transaction {
   /** Something in it failed: what it changed is gone with it, unless it could commit all the same. */
   failedOnce = false;
   committed = false;
+  /** Its COMMIT or ROLLBACK is under way. */
+  endSent = false;
+  /** The server has said that it dies before it came to anything that commits. */
+  spared = false;
   /** A portal was bound to a statement that may end it. */
   controlBound = false;
   /** COMMIT AND CHAIN: the next one begins with the same modes. */
@@ -55,6 +59,8 @@ export class Transaction {
     this.ruined = false;
     this.failedOnce = false;
     this.committed = false;
+    this.endSent = false;
+    this.spared = false;
     this.controlBound = false;
     this.chain = false;
   }
