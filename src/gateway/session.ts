@@ -241,22 +241,22 @@ export class Session implements BackendOwner {
     this.onClosed?.();
   }
 
-  /** An entry of the reply queue that an error made void. Casts: what inbound.ts and extended.ts push. */
+  /** An entry of the reply queue that an error made void. */
   readonly skipped: OnSkipped = (kind, extra) => {
     switch (kind) {
       case Expect.fake:
-        ((extra as Fake).undo as (() => void) | undefined)?.();
+        ((extra as Fake).undo as (() => void) | undefined)?.(); // casts: what `reply` pushes
         return;
       case Expect.parse:
       case Expect.silentParse: {
-        const statement = extra as ClientStatement | undefined;
+        const statement = extra as ClientStatement | undefined; // cast: what extended.ts pushes
         if (statement?.name === '') this.unnamedParsed = false;
         else if (statement) this.backend?.statements.forget(statement.text);
         if (statement && kind === Expect.parse) this.statements.undo(statement);
         return;
       }
       case Expect.silentClose:
-        this.backend?.statements.evicted.push(extra as string);
+        this.backend?.statements.evicted.push(extra as string); // cast: what extended.ts pushes
         return;
       case Expect.query:
       case Expect.functionCall:

@@ -1,14 +1,55 @@
 /** Pipelines and errors in them: what is answered, in which order, and what is not. */
+
+import type { Server } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { realWorld } from '../../src/base/world.ts';
+import type { TestPostgres } from '../support/postgres.ts';
 import { type Pair, startPair } from './fixture.ts';
 import { bind, close, describe as describing, execute, flush, parse, query, run, sync, Wire } from './wire.ts';
 
 let pair: Pair;
+/** The same, with a shard whose every byte comes by itself. */
+let drop: Pair;
+const dripping = new Map<number, Server>();
 beforeAll(async () => {
   pair = await startPair({}, { backendStatements: 4 });
-  await pair.settle('acme', 'west');
+  drop = await startPair({}, { backendStatements: 4, shardAddress: dripFrom });
+  for (const each of [pair, drop]) await each.settle('acme', 'west');
 });
-afterAll(() => pair?.stop());
+afterAll(async () => {
+  await pair?.stop();
+  await drop?.stop();
+  for (const server of dripping.values()) server.close();
+});
+
+/** Stands between a gateway and its shard, and passes on what the shard says byte by byte. */
+function dripFrom({ socketDir, port }: TestPostgres): { host: string; port: number } {
+  // Above the ports that are handed out to tests.
+  const at = port + 100 > 32_000 ? port - 10_000 : port + 100;
+  if (dripping.has(at)) return { host: '127.0.0.1', port: at };
+  const server = realWorld.network.createServer(client => {
+    const shard = realWorld.network.connect(`${socketDir}/.s.PGSQL.${port}`);
+    client.setNoDelay(true);
+    client.on('data', chunk => shard.write(chunk));
+    for (const [one, other] of [
+      [client, shard],
+      [shard, client],
+    ] as const) {
+      one.on('error', () => other.destroy());
+      one.on('close', () => other.destroy());
+    }
+    let passing = Promise.resolve();
+    const write = (byte: Buffer) => new Promise<void>(resolve => client.write(byte, () => resolve()));
+    shard.on('data', (chunk: Buffer) => {
+      passing = passing.then(async () => {
+        for (const byte of chunk) await write(Buffer.from([byte]));
+      });
+    });
+  });
+  server.listen(at, '127.0.0.1');
+  dripping.set(at, server);
+  return { host: '127.0.0.1', port: at };
+}
 beforeEach(() => pair.west.admin.query('delete from items'));
 
 type Case = [name: string, frames: Buffer[], answers: string[]];
@@ -228,6 +269,32 @@ describe('a pipeline of', () => {
     const wire = await Wire.open(pair.west, { tenant: 'acme' });
     await wire.drip(...frames);
     expect(await wire.ready(readies(answers))).toEqual(answers);
+    wire.end();
+  });
+
+  test.each(cases)('%s is the same when the shard answers byte by byte', async (_, frames, answers) => {
+    const wire = await Wire.open(drop.west, { tenant: 'acme' });
+    expect(await wire.send(...frames).ready(readies(answers))).toEqual(answers);
+    wire.end();
+  });
+
+  test('a description that comes in two pieces, with an answer of ours behind it, is not torn', async () => {
+    const columns = Array.from({ length: 1600 }, (_, i) => `1 as column_with_a_long_name_${i}`).join(', ');
+    const wire = await Wire.open(pair.west, { tenant: 'acme' });
+    const text = parse('wide', `select ${columns}`);
+    await wire.send(text, sync).ready();
+    for (let i = 0; i < 5; i++) {
+      const answers = await wire
+        .send(
+          describing('S', 'wide'),
+          parse(`again${i}`, `select ${columns}`),
+          close('S', `again${i}`),
+          describing('S', 'wide'),
+          sync,
+        )
+        .ready();
+      expect(answers).toEqual(['t', 'T', '1', '3', 't', 'T', 'Z I']);
+    }
     wire.end();
   });
 
