@@ -40,6 +40,7 @@ describe('a valid configuration', () => {
         admin: { user: 'homeport_admin', password: DB_PASSWORD },
         tls: false,
         weight: 1,
+        ordinal: 1,
       },
     });
     expect(config.remoteShards).toMatchObject({
@@ -107,7 +108,7 @@ describe('a valid configuration', () => {
   test('may share parts by anchors and merge keys', () => {
     const text = stringify(workshop.settings()).replace(
       /^shards:[\s\S]*?^regions:/m,
-      'shards:\n  eu-west-1: &s { host: /a, admin: { password: { file: db.pw } } }\n  eu-west-2: { <<: *s, host: /b }\nregions:',
+      'shards:\n  eu-west-1: &s { host: /a, ordinal: 3, admin: { password: { file: db.pw } } }\n  eu-west-2: { <<: *s, host: /b, ordinal: 4 }\nregions:',
     );
     const config = loadConfig({ file: workshop.write('merged.yaml', text), env: { DB_PW: 'x' } });
     expect(Object.values(config.shards).map(shard => [shard.host, shard.admin.password])).toEqual([

@@ -5,7 +5,7 @@ const workshop = new Workshop();
 afterAll(() => workshop[Symbol.dispose]());
 
 const user = (changes: object) => ({ users: { app: { verifier: VERIFIER, tenants: ['*'], ...changes } } });
-const shard = { host: 'db', admin: { password: { file: 'db.pw' } } };
+const shard = { host: 'db', ordinal: 9, admin: { password: { file: 'db.pw' } } };
 
 describe('each of these is refused with its path', () => {
   test.each<[Record<string, unknown>, RegExp]>([
@@ -25,7 +25,11 @@ describe('each of these is refused with its path', () => {
     [{ nats: { servers: [] } }, /^HP-C113 nats\.servers must not be empty$/],
     [{ nats: { servers: ['http://x'] } }, /^HP-C113 nats\.servers\.0 must be an address such as nats:/],
     [{ nats: { servers: ['nats://u:hunter2@x'] } }, /^HP-C113 nats\.servers\.0 holds credentials in plain text$/],
-    [{ shards: { 'eu-west-1': { host: 'db' } } }, /^HP-C114 shards\.eu-west-1\.admin is missing$/],
+    [
+      { remoteShards: { 'us-east-1': { host: 'db', ordinal: 1, admin: { password: { file: 'db.pw' } } } } },
+      /^HP-C115 .*ordinal.*eu-west-1 has 1 already/,
+    ],
+    [{ shards: { 'eu-west-1': { host: 'db', ordinal: 1 } } }, /^HP-C114 shards\.eu-west-1\.admin is missing$/],
     [{ shards: { X: shard } }, /^HP-C113 shards\.X is not a name that may stand there/],
     [{ domains: { eu: 'some' } }, /^HP-C113 domains\.eu must be all or a list of regions$/],
     [user({ verifier: 'hunter2' }), /^HP-C113 users\.app\.verifier is not a SCRAM verifier$/],
@@ -44,7 +48,7 @@ describe('a secret', () => {
     ['a number', { cluster: { secret: 1234 } }, 'cluster.secret'],
     [
       'a password',
-      { shards: { 'eu-west-1': { host: 'db', admin: { password: 'hunter2' } } } },
+      { shards: { 'eu-west-1': { host: 'db', ordinal: 9, admin: { password: 'hunter2' } } } },
       'shards.eu-west-1.admin.password',
     ],
     ['nats.password', { nats: { servers: ['nats://x'], user: 'u', password: 'hunter2' } }, 'nats.password'],
