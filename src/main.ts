@@ -3,11 +3,11 @@
  * gateway of its own on the same port.
  */
 import { fileURLToPath } from 'node:url';
-import { describe } from './base/errors.ts';
+import { describe, HomeportError } from './base/errors.ts';
 import { limits } from './base/limits.ts';
 import { realWorld, type World } from './base/world.ts';
 import { loadConfig } from './config/load.ts';
-import type { Config } from './config/schema.ts';
+import type { Config, HostPort } from './config/schema.ts';
 import { type FromWorker, type ToWorker, Workers } from './gateway/workers.ts';
 import { type StatusSource, serveStatus } from './http/status.ts';
 import { createLogger, type Logger } from './observe/log.ts';
@@ -38,12 +38,43 @@ function statusOf(config: Config, workers: Workers): StatusSource {
   };
 }
 
+/**
+ * Workers share their ports with anybody who asks for it, so a second gateway would silently take half of the
+ * connections of one that runs. @throws HP-A109 when somebody listens there
+ */
+async function mustBeFree(setting: 'pg' | 'peer', at: HostPort, world: World): Promise<void> {
+  const server = world.network.createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(at.port, at.host, resolve);
+  }).catch((cause: unknown) => Promise.reject(cannotListen(setting, at, cause)));
+  await new Promise(resolve => server.close(resolve));
+}
+
+function cannotListen(setting: string, { host, port }: HostPort, cause: unknown): HomeportError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new HomeportError('HP-A109', { setting, address: `${host}:${port}`, why }, { cause });
+}
+
+async function startWorkers(workers: Workers, { listen }: Config, world: World) {
+  await mustBeFree('pg', listen.pg, world);
+  await mustBeFree('peer', listen.peer, world);
+  return workers.start();
+}
+
 /** @param args what a worker needs to read the same configuration again. */
 export async function serve(config: Config, args: readonly string[], world: World, log: Logger): Promise<Serving> {
   const entry = fileURLToPath(import.meta.url);
+  const { listen } = config;
   const workers = new Workers({ count: config.workers, entry, args, world, log });
-  const { pg, peer } = await workers.start();
-  const { server, port: http } = await serveStatus(config.listen.http, statusOf(config, workers));
+  // Its page is up before the workers are, and says that they are not.
+  const { server, port: http } = await serveStatus(listen.http, statusOf(config, workers)).catch((cause: unknown) =>
+    Promise.reject(cannotListen('http', listen.http, cause)),
+  );
+  const { pg, peer } = await startWorkers(workers, config, world).catch(async (error: unknown) => {
+    server.close();
+    throw error;
+  });
   log.info({ region: config.region, pg, peer, http, workers: config.workers }, 'serving');
   return {
     pg,

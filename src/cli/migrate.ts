@@ -1,5 +1,7 @@
 /** `homeport init`, `homeport migrate` and `homeport enroll`: what the shards hold. */
+import { readdirSync } from 'node:fs';
 import type { Command } from 'commander';
+import { HomeportError } from '../base/errors.ts';
 import type { MigrateProgress, MigrateReport } from '../shards/migrate.ts';
 import { type Cli, examples } from './context.ts';
 import { controlOptions } from './plane.ts';
@@ -62,8 +64,22 @@ function tell(event: MigrateProgress): string {
   }
 }
 
+/** Before any shard is spoken to. @throws HP-A110 */
+function mustBeReadable(directory: string): void {
+  let files: string[];
+  try {
+    files = readdirSync(directory);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new HomeportError('HP-A110', { directory, why }, { cause });
+  }
+  if (files.some(file => file.endsWith('.sql'))) return;
+  throw new HomeportError('HP-A110', { directory, why: 'it has no *.sql files' });
+}
+
 async function migrate(cli: Cli, directory: string | undefined): Promise<void> {
   const { migrateAll } = await import('../control/schema.ts');
+  if (directory !== undefined) mustBeReadable(directory);
   const onProgress = (event: MigrateProgress) => cli.output.note(tell(event));
   const { reports } = await migrateAll(await cli.config(), cli.world, { userMigrations: directory, onProgress });
   cli.output.result(reports, (all: readonly MigrateReport[]) => {
@@ -92,8 +108,9 @@ type Enrolled = { readonly shard: string } & import('../shards/enroll.ts').Enrol
 function enrollText({ shard, tables, warnings }: Enrolled, dryRun: boolean): string {
   const lines = tables.flatMap(({ table, steps }) => {
     const open = steps.filter(step => step.state !== 'already');
-    const head = open.length === 0 ? `${shard}: ${table} is enrolled already` : `${shard}: ${table}`;
-    return [head, ...open.map(({ sql, why }) => `  ${dryRun ? 'would run' : 'done'}: ${sql}\n    because ${why}`)];
+    if (open.length === 0) return [`${shard}: ${table} is enrolled already`];
+    if (!dryRun) return [`${shard}: ${table} is enrolled now (${open.length} steps)`];
+    return [`${shard}: ${table}`, ...open.map(({ sql, why }) => `  would run: ${sql}\n    because ${why}`)];
   });
   return [...lines, ...warnings.map(warning => `${shard}: look at this: ${warning}`)].join('\n');
 }

@@ -1,11 +1,16 @@
 /** `homeport tenants`: the register of who lives where. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { parseTenantKey } from '../base/ids.ts';
 import { type Cli, examples } from './context.ts';
 import { withPlane } from './plane.ts';
 
 const DURABILITIES = ['local', 'quorum', 'remote'] as const;
 type Durability = (typeof DURABILITIES)[number];
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1 to 999999.');
+  return Number(text);
+}
 
 export function register(program: Command, cli: Cli): void {
   const tenants = program
@@ -29,8 +34,8 @@ export function register(program: Command, cli: Cli): void {
   tenants
     .command('list')
     .description('all registered tenants and their shards')
-    .option('--limit <n>', 'at most so many', '1000')
-    .action((options: { limit: string }) => list(cli, Number(options.limit)));
+    .option('--limit <n>', 'at most so many', wholeNumber, 1000)
+    .action((options: { limit: number }) => list(cli, options.limit));
   tenants
     .command('show')
     .description('where a tenant lives, and what it was promised')
@@ -44,6 +49,15 @@ async function addTenants(cli: Cli, names: readonly string[], options: { durabil
     const { registerTenant } = await import('../control/tenants.ts');
     const done: Awaited<ReturnType<typeof registerTenant>>[] = [];
     for (const key of keys) done.push(await registerTenant(plane, key, options));
+    for (const { tenant, registered } of done) {
+      const { durability } = registered ?? {};
+      if (options.durability && durability !== options.durability)
+        cli.output.note(`${tenant} was registered before with durability ${durability}, and keeps it`);
+      else if (durability && durability !== 'local')
+        cli.output.note(
+          `${tenant}: ${durability} is noted; until there are copies, commits are acknowledged as with local`,
+        );
+    }
     cli.output.result(done, () =>
       done
         .map(({ tenant, region, shard, added }) => {
@@ -57,9 +71,7 @@ async function addTenants(cli: Cli, names: readonly string[], options: { durabil
 async function list(cli: Cli, limit: number): Promise<void> {
   await withPlane(cli, 'tenants list', async plane => {
     const { listAllTenants } = await import('../control/tenants.ts');
-    const { tenants, more } = await listAllTenants(plane, {
-      limit: Number.isInteger(limit) && limit > 0 ? limit : 1000,
-    });
+    const { tenants, more } = await listAllTenants(plane, { limit });
     cli.output.list(
       tenants,
       [

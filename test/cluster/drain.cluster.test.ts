@@ -76,6 +76,19 @@ test('three workers share one port, and clients come to all of them', async () =
   expect(page).toMatch(new RegExp(`workers\\{[^}]*\\} ${WORKERS}\\n`));
 });
 
+test('a second gateway on the ports of one that runs is refused, and takes no connection from it', async () => {
+  for (const [args, setting] of [
+    [[], 'http'],
+    [['--set', 'listen.http=127.0.0.1:0'], 'pg'],
+  ] as const) {
+    const { code, out, err } = await regions.homeport('serve', ...args);
+    const { error } = JSON.parse(err.trimEnd().split('\n').at(-1) ?? '');
+    expect([code, out, error.code]).toEqual([1, '', 'HP-A109']);
+    expect(error.message).toContain(`listen.${setting}`);
+  }
+  await endAll((await clientsOnAllWorkers(1)).flat());
+});
+
 test('a cancel request reaches the session on whatever worker it is', async () => {
   const byWorker = await clientsOnAllWorkers(1);
   for (const [client] of byWorker) {

@@ -55,4 +55,18 @@ export const adminErrors = specs({
     hint: 'run the command again in some seconds; if that goes on, look at the NATS servers (in the local cluster: homeport dev status)',
     http: 503,
   },
+  'HP-A109': {
+    sqlstate: '58000',
+    message: 'listen.{setting} is {address}, and that cannot be listened on: {why}',
+    detail: 'Nothing was started.',
+    hint: 'end what listens there (a gateway that runs already?), or choose another address: --set listen.{setting}=<host:port>',
+    http: 500,
+  },
+  'HP-A110': {
+    sqlstate: '58000',
+    message: 'there are no migrations to be read in {directory}: {why}',
+    detail: 'Nothing was changed on any shard.',
+    hint: 'name the directory that holds your *.sql files',
+    http: 400,
+  },
 });
