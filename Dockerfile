@@ -20,9 +20,8 @@ COPY package.json LICENSE ./
 COPY bin bin
 COPY migrations migrations
 COPY src src
-# The snapshots of the directory: a gateway that has them starts without NATS.
+# `stateDir`: mount a volume here. With the snapshots of the directory in it a gateway starts without NATS.
 RUN install --directory --owner=node --group=node /var/lib/homeport
-VOLUME /var/lib/homeport
 USER node
 # listen.pg, listen.peer, listen.http
 EXPOSE 6432 6433 6434
