@@ -86,8 +86,9 @@ export function abandon(s: Session): void {
 /** A cancel request for this session. */
 export function cancel(s: Session): void {
   if (s.phase === 'attached' && s.backend) {
-    if (s.tx.retreating) s.tx.cancelled = true;
-    else if (s.backend.replies.length > 0) void s.backend.cancel();
+    // Should `enter` turn it away before the request lands, there is nothing left for it to hit.
+    if (!s.tx.entered) s.tx.cancelled = true;
+    if (!s.tx.retreating && s.backend.replies.length > 0) void s.backend.cancel();
     return;
   }
   if (s.phase !== 'seeking') return;

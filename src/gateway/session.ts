@@ -195,6 +195,7 @@ export class Session implements BackendOwner {
    * In a transaction block it fails the block, as a server's error would.
    */
   failUnit(error: Buffer): void {
+    if (this.phase === 'closed') return;
     this.gateway.counters.refusals++;
     this.reply(error);
     if (this.phase !== 'attached') {

@@ -66,6 +66,8 @@ export class Backend {
   cancels = 0;
   /** A cancel request may still be on its way and there is no telling when it lands: nobody else may have this backend. */
   straying = false;
+  /** It has been sent a cancel request since it was opened. */
+  wasCancelled = false;
   gone: string | undefined;
   private dying: string | undefined;
   private socket: Socket;
@@ -270,6 +272,7 @@ export class Backend {
    */
   cancel(): Promise<void> {
     this.cancels++;
+    this.wasCancelled = true;
     const { host, port } = this.target;
     const address = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port };
     return new Promise<void>(resolve => {

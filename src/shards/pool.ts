@@ -247,7 +247,9 @@ export class Pool {
     const loan = this.loans.get(backend);
     if (!loan) return;
     backend.owner = undefined;
-    if (condition === 'broken' || backend.gone !== undefined || backend.straying) {
+    // A gateway hands a cancel on to the process that has the session, after it has hung up: when that lands is unknown.
+    const straying = backend.straying || (this.options.shared && backend.wasCancelled);
+    if (condition === 'broken' || backend.gone !== undefined || straying) {
       backend.destroy('given back broken');
       this.endLoan(backend, loan);
       this.serveSoon();
