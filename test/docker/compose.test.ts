@@ -170,6 +170,16 @@ test('secrets, networks and volumes are declared, and every secret is one that m
   }
 });
 
+test('every service has the certificate and key of its region, and what its program reads besides', () => {
+  const besides = { postgres: ['postgres-admin'], nats: ['nats.conf', 'ca.pem'], gateway: ['ca.pem'] };
+  for (const region of REGIONS) {
+    for (const [kind, names] of Object.entries(besides)) {
+      const { secrets } = service(`${region}-${kind}`);
+      expect(secrets).toEqual(expect.arrayContaining([`${region}.pem`, `${region}.key`, ...names]));
+    }
+  }
+});
+
 test('nobody starts before what it needs', () => {
   const needs = Object.fromEntries(
     REGIONS.flatMap(region => [`${region}-postgres`, `${region}-nats`]).map(name => [name, 'service_healthy']),
