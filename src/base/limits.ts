@@ -31,6 +31,9 @@ export const limits = {
   /** Prepared statements one client may hold, and their texts together. */
   clientStatements: 2_000,
   clientStatementBytes: 8 * MiB,
+  /** Session settings of one client, and the longest of them: they travel in each transaction's identity frame. */
+  carriedSettings: 60,
+  carriedSettingBytes: 1_000,
   /** Prepared statements kept on one backend; the least recently used is closed beyond it. */
   backendStatements: 500,
   /** `enter` messages kept ready on one backend (some 300 bytes each); all are made anew beyond it. */

@@ -300,7 +300,12 @@ export function finish(s: Session): number {
   return tx.chain ? Status.transaction : Status.idle;
 }
 
-/** The settings that the transaction has committed are the session's, and this backend has them already. */
+const isTooLong = (value: string) => value.length > limits.carriedSettingBytes;
+
+/**
+ * More than can be carried stays on the backend, and the client with it. Otherwise the settings that the transaction has
+ * committed are the session's, and this backend has them already.
+ */
 function takeOver(s: Session, backend: Backend): void {
   let { settings: own } = s;
   let there = backend.settings;
@@ -316,6 +321,7 @@ function takeOver(s: Session, backend: Backend): void {
     }
     reset ||= value === undefined;
   }
+  if (own.size > limits.carriedSettings || [...own.values()].some(isTooLong)) return noteResidue(s, 'session');
   s.settings = own;
   backend.settings = same && !reset ? own : there;
 }

@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => pair?.stop());
 
 const shown = async (wire: Wire, name: string) =>
-  (await wire.ask(`select current_setting('${name}')`)).find(text => text.startsWith('D'))?.slice(2);
+  (await wire.ask(`select current_setting('${name}', true)`)).find(text => text.startsWith('D'))?.slice(2);
 const say = async (wire: Wire, ...sql: string[]) => {
   for (const text of sql) await wire.ask(text);
 };
@@ -55,6 +55,12 @@ const kept: Case[] = [
     'mine',
   ],
   ['DISCARD ALL to what it came with', ["set application_name to 'other'", 'discard all'], 'application_name', 'mine'],
+  [
+    'more than can be carried, with its backend',
+    [`set app.claims to '${'x'.repeat(5000)}'`, "set work_mem to '66'"],
+    'app.claims',
+    'x'.repeat(5000),
+  ],
   ['a value of no simple form, with its backend', ["set application_name to E'a\\'b'"], 'application_name', "a'b"],
 ];
 const gone: Case[] = [
