@@ -36,6 +36,8 @@ export const limits = {
   carriedSettingBytes: 1_000,
   /** Prepared statements kept on one backend; the least recently used is closed beyond it. */
   backendStatements: 500,
+  /** The texts of those together: more than any one client may hold, so that each can be kept while it is used. */
+  backendStatementBytes: 9 * MiB,
   /** `enter` messages kept ready on one backend (some 300 bytes each); all are made anew beyond it. */
   backendEnters: 512,
   /** The longest pause before a worker that keeps dying is started again. */

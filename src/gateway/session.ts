@@ -115,7 +115,10 @@ export class Session implements BackendOwner {
     this.peer = start.peer;
     this.work = start.work;
     this.pinned = start.poolMode === 'session' ? POOL_MODE_SESSION : undefined;
-    this.statements = new ClientStatements(start.gateway.texts);
+    this.statements = new ClientStatements(
+      start.gateway.texts,
+      start.peer ? limits.backendStatementBytes + limits.clientStatementBytes : limits.clientStatementBytes,
+    );
   }
 
   /** Takes over the socket. `leftover`: what came behind the login. */

@@ -17,10 +17,13 @@ export interface ClientStatement {
 export class ClientStatements {
   private readonly texts: PreparedTexts;
   private readonly byName = new Map<string, ClientStatement>();
+  private readonly maxBytes: number;
   private bytes = 0;
 
-  constructor(texts: PreparedTexts) {
+  /** @param maxBytes another gateway holds on one connection what many clients use, and closes after it has prepared. */
+  constructor(texts: PreparedTexts, maxBytes: number = limits.clientStatementBytes) {
     this.texts = texts;
+    this.maxBytes = maxBytes;
   }
 
   get(name: string): ClientStatement | undefined {
@@ -34,8 +37,8 @@ export class ClientStatements {
   add(name: string, tail: Buffer, statement: Statement): ClientStatement {
     if (name === '') this.remove('');
     else if (this.byName.has(name)) throw new HomeportError('HP-G407', { name });
-    if (this.byName.size >= limits.clientStatements || this.bytes + tail.length > limits.clientStatementBytes) {
-      throw new HomeportError('HP-G405', { limit: limits.clientStatements, bytes: limits.clientStatementBytes });
+    if (this.byName.size >= limits.clientStatements || this.bytes + tail.length > this.maxBytes) {
+      throw new HomeportError('HP-G405', { limit: limits.clientStatements, bytes: this.maxBytes });
     }
     const entry: ClientStatement = { name, text: this.texts.hold(tail), statement };
     this.byName.set(name, entry);

@@ -21,6 +21,13 @@ export class PreparedTexts {
     return this.byKey.size;
   }
 
+  /** Of all texts together. */
+  get bytes(): number {
+    let sum = 0;
+    for (const { tail } of this.byKey.values()) sum += tail.length;
+    return sum;
+  }
+
   /** Takes a hold on the text; `tail` is copied when it is new. */
   hold(tail: Buffer): PreparedText {
     const key = tail.toString('latin1');
@@ -56,6 +63,8 @@ export class BackendStatements {
     this.texts = texts;
     this.names = new LRUCache<PreparedText, string>({
       max,
+      maxSize: limits.backendStatementBytes,
+      sizeCalculation: (_, text) => text.tail.length,
       dispose: (name, text, reason) => {
         this.texts.release(text);
         if (reason === 'evict') this.evicted.push(name);

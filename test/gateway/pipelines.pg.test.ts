@@ -298,6 +298,28 @@ describe('a pipeline of', () => {
     wire.end();
   });
 
+  test('large texts, prepared and closed by one client after the other, do not pile up', async () => {
+    const text = (i: number) => parse(`large${i}`, `select ${i} /* ${'x'.repeat(3_000_000)} */`);
+    for (const region of [pair.west, pair.east]) {
+      for (let i = 0; i < 12; i++) {
+        const wire = await Wire.open(region, { tenant: 'acme' });
+        expect(await wire.send(text(i), bind('', `large${i}`), execute(), sync).ready()).toEqual([
+          '1',
+          '2',
+          `D ${i}`,
+          'C SELECT 1',
+          'Z I',
+        ]);
+        wire.end();
+      }
+    }
+    const { rows } = await pair.west.admin.query<{ pid: number }>(
+      "select pid from pg_stat_activity where usename = 'app'",
+    );
+    const { texts } = pair.west.gateway;
+    expect(texts.bytes).toBeLessThan(rows.length * 9_500_000 + 1_000_000);
+  });
+
   test('messages with Flush in the place of Sync comes back at once', async () => {
     const wire = await Wire.open(pair.east, { tenant: 'acme' });
     wire.send(parse('', "insert into items (note) values ('f') returning 1"), describing('S', ''), flush);
