@@ -35,8 +35,11 @@ function runOnOwnNode() {
 }
 
 async function runHere() {
-  const { enableCompileCache } = await import('node:module');
+  const { enableCompileCache, getCompileCacheDir } = await import('node:module');
   enableCompileCache();
+  // workers and background processes load the same sources
+  const cache = getCompileCacheDir();
+  if (cache !== undefined) process.env.NODE_COMPILE_CACHE ??= cache;
   const { main } = await import('../src/cli/main.ts');
   await main(process.argv.slice(2));
 }
