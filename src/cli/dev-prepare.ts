@@ -8,7 +8,7 @@ import { ControlPlane } from '../control/plane.ts';
 import { enrollAll } from '../control/schema.ts';
 import type { Prepare, PrepareInput } from '../devcluster/cluster.ts';
 import { createLogger } from '../observe/log.ts';
-import { addSampleShops, SAMPLE_MIGRATIONS, SAMPLE_TABLES } from './sample.ts';
+import { addSampleShops, createSampleTables, SAMPLE_TABLES } from './sample.ts';
 
 export const prepare: Prepare = async (input: PrepareInput) => {
   const { world, progress, regions } = input;
@@ -16,12 +16,13 @@ export const prepare: Prepare = async (input: PrepareInput) => {
   const config = loadConfig({ file: regions['eu-west'].configFile, env: {} });
   const log = createLogger({ level: 'warn', component: 'dev', destination: 2 });
   const options = { config, world, log, author: { who: 'homeport dev', why: 'start of the local cluster' } };
-  const { migrations } = await initialiseCluster(options, progress, input.empty ? undefined : SAMPLE_MIGRATIONS);
-  // Found with all tables, it has the shops too, or is the user's to change.
-  if (input.empty || (migrations === 0 && !input.firstStart)) return;
-  await enrollAll(config, SAMPLE_TABLES, {});
+  await initialiseCluster(options, progress);
+  // Later they are the user's to change, or to drop.
+  if (input.empty || !input.firstStart) return;
   const plane = await ControlPlane.open(options);
   try {
+    await createSampleTables(plane);
+    await enrollAll(config, SAMPLE_TABLES, {});
     const added = await addSampleShops(plane);
     if (added > 0) progress(`${added} sample shops are open`);
   } finally {

@@ -43,28 +43,22 @@ export function topologyOf(config: Config): InitialTopology {
 
 /**
  * @param progress told of each step as it begins or ends.
- * @param userMigrations a directory of *.sql files to run as well.
  */
 export async function initialiseCluster(
   options: ControlOptions,
   progress: (text: string) => void,
-  userMigrations?: string,
 ): Promise<InitialiseReport> {
-  return askDirectory(() => initialiseAll(options, progress, userMigrations));
+  return askDirectory(() => initialiseAll(options, progress));
 }
 
-async function initialiseAll(
-  options: ControlOptions,
-  progress: (text: string) => void,
-  userMigrations: string | undefined,
-): Promise<InitialiseReport> {
+async function initialiseAll(options: ControlOptions, progress: (text: string) => void): Promise<InitialiseReport> {
   const { config, world, log, author } = options;
   const bus = await connectBus(config.nats, { name: 'homeport init', log, world, waitMs: 10_000 });
   try {
     const replicas = Math.min(3, Object.keys(config.regions).length);
     const [{ store, created }, migrations] = await Promise.all([
       initialise({ bus, world, log, author, replicas: replicas === 2 ? 1 : replicas, topology: topologyOf(config) }),
-      prepareShards(options, progress, userMigrations),
+      prepareShards(options, progress),
     ]);
     progress(created > 0 ? `the directory has ${created} new records` : 'the directory is there');
     const fences = await openFences(config, store);
@@ -75,12 +69,8 @@ async function initialiseAll(
   }
 }
 
-async function prepareShards(
-  { config, world }: ControlOptions,
-  progress: (text: string) => void,
-  userMigrations: string | undefined,
-) {
-  const { reports, roles } = await migrateAll(config, world, { userMigrations });
+async function prepareShards({ config, world }: ControlOptions, progress: (text: string) => void) {
+  const { reports, roles } = await migrateAll(config, world, {});
   const migrations = reports.reduce((sum, { own, user }) => sum + own.length + user.length, 0);
   const shards = reports.length;
   progress(migrations > 0 ? `${shards} shards have been migrated` : `${shards} shards are up to date`);

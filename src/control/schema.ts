@@ -4,6 +4,7 @@ import type { ShardId } from '../base/ids.ts';
 import type { World } from '../base/world.ts';
 import type { Config } from '../config/schema.ts';
 import { type EnrollReport, enrollTables, listEnrolled, sequenceFloors } from '../shards/enroll.ts';
+import { copyDoor } from '../shards/enroll-copy.ts';
 import { type MigrateProgress, type MigrateReport, migrateShards } from '../shards/migrate.ts';
 import { ensureRoles } from '../shards/roles.ts';
 import { adminTargets, reachShard } from './plane.ts';
@@ -27,6 +28,7 @@ export async function migrateAll(
       try {
         const users = Object.keys(config.users);
         const roles = await ensureRoles(admin, { users, clusterSecret: config.cluster.secret, random: world.random });
+        await forgetDropped(admin);
         if (reports.some(report => report.user.length > 0)) await enrollAgain(admin, users);
         return roles.length;
       } finally {
@@ -35,6 +37,18 @@ export async function migrateAll(
     }),
   );
   return { reports, roles: changed.reduce((sum, count) => sum + count, 0) };
+}
+
+/** A table that a migration has dropped is looked into by nobody any more: not by pins, not by COPY. */
+async function forgetDropped(admin: pg.Client): Promise<void> {
+  const { rows } = await admin.query<{ schema: string; table: string }>(
+    `delete from homeport.enrolled where to_regclass(format('%I.%I', schema_name, table_name)) is null
+     returning schema_name as schema, table_name as table`,
+  );
+  for (const { schema, table } of rows) {
+    const door = copyDoor(schema, table);
+    await admin.query(`drop view if exists ${door}; drop function if exists ${door}()`);
+  }
 }
 
 /** Brings what hangs on an enrolled table's columns up to date after a migration: its rights and its door for COPY. */

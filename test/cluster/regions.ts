@@ -35,6 +35,8 @@ export interface RegionsOptions {
   /** Written into every region's file before anything reads it. */
   readonly settings?: (settings: Record<string, unknown>) => void;
   readonly empty?: boolean;
+  /** Where an earlier cluster was; a new directory otherwise. */
+  readonly dir?: string;
   /** SQL that the owner runs on every shard once. */
   readonly sql?: string;
 }
@@ -205,12 +207,13 @@ export class Regions {
     if (!(await poll(clock, reached, within(20_000)))) throw new Error(`${process} did not become ${state}`);
   }
 
-  async stop(): Promise<void> {
+  /** @param keep leaves the directory for another start. */
+  async stop({ keep = false } = {}): Promise<void> {
     for (const child of this.#children) child.kill('SIGKILL');
     await Promise.allSettled([...this.#clients].map(client => client.end()));
     await Promise.allSettled([...this.#owners.values()].map(client => client.end()));
     await this.cluster.stop();
-    rmSync(this.cluster.dir, { recursive: true, force: true });
+    if (!keep) rmSync(this.cluster.dir, { recursive: true, force: true });
   }
 }
 
@@ -235,7 +238,7 @@ async function prepareWith(input: PrepareInput, options: RegionsOptions): Promis
 }
 
 export async function startRegions(options: RegionsOptions = {}): Promise<Regions> {
-  const dir = mkdtempSync(join(tmpdir(), 'hp-regions-'));
+  const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'hp-regions-'));
   chmodSync(dir, 0o755); // Postgres may run as another user
   const cluster = await startCluster({
     dir,
