@@ -125,7 +125,7 @@ async function context(db: Kysely<unknown>): Promise<void> {
       if pg_catalog.starts_with(context, '${PREFIX}') then
         return ${contextTenant('context')};
       end if;
-      raise exception 'no tenant: this transaction has not been entered for one' using errcode = 'HP004',
+      raise exception 'HP-S601 no tenant: this transaction has not been entered for one' using errcode = 'HP004',
         hint = 'Connect through a Homeport gateway and say whose data it is about, for example: SET homeport.tenant = ''acme''. '
           'After a COMMIT inside one query string, send what follows as a query of its own.';
     end $$`)

@@ -1,4 +1,5 @@
 /** The pools of one worker: each shard of this region, and the gateways of each other region. */
+import { readFileSync } from 'node:fs';
 import { isIPv4, isIPv6 } from 'node:net';
 import type { RegionId, ShardId } from '../base/ids.ts';
 import { deriveKey, rolePassword } from '../base/keys.ts';
@@ -51,6 +52,9 @@ export function shardPools(config: Config, context: BackendContext): Map<ShardId
 export function peerPools(config: Config, context: BackendContext): Map<RegionId, Pool> {
   const limits = shareOfLimits(config);
   const password = peerPassword(config.cluster.secret);
+  const { tls, insecure } = config.listen;
+  const ca = tls?.ca === undefined ? undefined : readFileSync(tls.ca, 'utf8');
+  const plain = (host: string) => isLocalHost(host) || (insecure && tls === undefined);
   const pools = new Map<RegionId, Pool>();
   for (const [region, { peers }] of Object.entries(config.regions) as [RegionId, { peers: HostPort[] }][]) {
     // cast: Object.entries forgets the brand of its keys
@@ -61,7 +65,7 @@ export function peerPools(config: Config, context: BackendContext): Map<RegionId
       return {
         name: `gateway of ${region} at ${peer.host}:${peer.port}`,
         ...peer,
-        tls: isLocalHost(peer.host) ? undefined : tlsFor(peer.host, config.listen.tls?.ca),
+        tls: plain(peer.host) ? undefined : tlsFor(peer.host, ca),
         user: PEER_USER,
         password,
         database: 'peer',
@@ -74,6 +78,7 @@ export function peerPools(config: Config, context: BackendContext): Map<RegionId
   return pools;
 }
 
+/** @param ca the authorities to trust, PEM; without it those that Node trusts. */
 function tlsFor(host: string, ca: string | undefined): NonNullable<BackendTarget['tls']> {
   const named = isIPv4(host) || isIPv6(host) ? {} : { servername: host };
   return ca === undefined ? named : { ca, ...named };

@@ -10,6 +10,7 @@ import { Back, frameBytes, HEADER_BYTES, readyFrame, Status } from '../pgwire/fr
 import { Expect, Verdict } from '../pgwire/replies.ts';
 import type { Statement } from '../pgwire/sql.ts';
 import type { Backend } from '../shards/backend.ts';
+import { withGuidance } from './guidance.ts';
 import { copyFailed } from './sending.ts';
 import type { Session } from './session.ts';
 import { entered, finish, noteResidue, release, retreat, retreated } from './transaction.ts';
@@ -139,7 +140,7 @@ function judge(pass: Pass, type: number, length: number): number {
     completed(pass, length, headExtra as Noted); // cast: what inbound.ts and extended.ts push
   else if (verdict & Verdict.ready) return ready(pass);
   else if (verdict & Verdict.entered) entered(s);
-  else if (verdict & Verdict.failed) failed(pass, length, headKind);
+  else if (verdict & Verdict.failed) return failed(pass, length, headKind, verdict);
   else if (verdict & Verdict.enterFailed) enterFailed(pass, length);
   else if (verdict & Verdict.silentFailed) silentFailed(pass, headExtra, length);
   else if (verdict & Verdict.silentDone && s.tx.retreating && replies.length === 0) pass.outcome = 'retreated';
@@ -245,7 +246,7 @@ const ENDS_BY_ITSELF = new Set<number>([Expect.query, Expect.functionCall, Expec
 /** The statement is not there under our name, or not as it was planned: "cached plan must not change result type". */
 const STALE_PLANS = new Set(['26000', '0A000']);
 
-function failed(pass: Pass, length: number, headKind: number | undefined): void {
+function failed(pass: Pass, length: number, headKind: number | undefined, verdict: number): number {
   const { s, backend } = pass;
   s.tx.failedOnce = true;
   s.unitFailed = true;
@@ -257,10 +258,16 @@ function failed(pass: Pass, length: number, headKind: number | undefined): void 
     if (STALE_PLANS.has(sqlstate) && ours) s.tx.ruined = true;
   }
   const simple = headKind !== undefined && ENDS_BY_ITSELF.has(headKind);
-  if (simple || backend.replies.hasSync()) return;
-  s.blocked = false;
-  if (s.syncAfterCopy) copyFailed(s);
-  else s.skipping = true;
+  if (!simple && !backend.replies.hasSync()) {
+    s.blocked = false;
+    if (s.syncAfterCopy) copyFailed(s);
+    else s.skipping = true;
+  }
+  const guided = withGuidance(frameBody(pass, length));
+  if (!guided) return verdict;
+  endRun(pass);
+  s.gateway.toClient.add(guided);
+  return Verdict.swallow;
 }
 
 function enterFailed(pass: Pass, length: number): void {

@@ -186,4 +186,16 @@ export const gatewayErrors = specs({
     hint: 'send BEGIN first',
     http: 400,
   },
+  'HP-G413': {
+    sqlstate: '42501',
+    message: 'application users may use enrolled tables, and what belongs to them',
+    hint: 'if this is a table of tenants: homeport enroll <table>',
+    http: 403,
+  },
+  'HP-G414': {
+    sqlstate: '42501',
+    message: 'the row names another tenant than the one that the transaction is for',
+    hint: 'leave the tenant column out (its default is the current tenant), or SET homeport.tenant first',
+    http: 403,
+  },
 });

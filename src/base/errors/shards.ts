@@ -1,4 +1,4 @@
-/** HP-S: what a shard holds: migrations (1xx), enrolment (2xx), roles (3xx), fences (4xx), tenants (5xx). */
+/** HP-S: what a shard holds: migrations (1xx), enrolment (2xx), roles (3xx), fences (4xx), tenants (5xx), what SQL meets (6xx). */
 import { specs } from './spec.ts';
 
 export const shardErrors = specs({
@@ -83,5 +83,11 @@ export const shardErrors = specs({
     message: 'tenant {tenant} is not registered on shard {shard}',
     hint: 'homeport tenants list shows them; homeport tenants add registers one',
     http: 404,
+  },
+  'HP-S601': {
+    sqlstate: 'HP004',
+    message: 'no tenant: this transaction has not been entered for one',
+    hint: "connect through a gateway and say whose data it is about, for example: SET homeport.tenant = 'acme'; what follows a COMMIT inside one query string goes as a query of its own",
+    http: 400,
   },
 });
