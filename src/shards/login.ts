@@ -44,7 +44,7 @@ export class LoginRefused extends Error {
 
 export function startupMessage(options: LoginOptions): Buffer {
   const pairs = { user: options.user, database: options.database, ...options.parameters };
-  const text = Object.entries(pairs).flatMap(([name, value]) => [name, value]);
+  const text = Object.entries(pairs).flat();
   const body = Buffer.from(`${text.join('\0')}\0\0`);
   const head = Buffer.alloc(8);
   head.writeInt32BE(body.length + 8, 0);
