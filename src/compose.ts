@@ -13,7 +13,7 @@ import { gatewayMetrics } from './gateway/metrics.ts';
 import { peerPassword, peerPools, shardPools } from './gateway/pools.ts';
 import type { Gateway, GatewayUser } from './gateway/ports.ts';
 import { GatewayServer, type ServerOptions } from './gateway/server.ts';
-import { DEFAULT_PARAMETERS } from './gateway/welcome.ts';
+import { DEFAULT_PARAMETERS, learn } from './gateway/welcome.ts';
 import type { WorkerReport } from './gateway/workers.ts';
 import type { Logger } from './observe/log.ts';
 import { serverTls } from './pgwire/handshake-tls.ts';
@@ -72,20 +72,22 @@ export async function composeWorker(options: WorkerOptions): Promise<WorkerParts
   const directory = await DirectoryCache.open({ bus, snapshotFile, world, log });
   const texts = new PreparedTexts();
   const context = { world, keys: new ClientKeyCache(), texts };
+  const serverParameters = new Map(DEFAULT_PARAMETERS);
+  const news = { log, learned: (parameters: ReadonlyMap<string, string>) => learn(serverParameters, parameters) };
   const gateway: Gateway = {
     region: config.region,
     database: Object.values(config.shards)[0]?.database ?? 'app',
     world,
     log,
     locator: directory,
-    shards: shardPools(config, context),
-    peers: peerPools(config, context),
+    shards: shardPools(config, context, news),
+    peers: peerPools(config, context, news),
     signingKey: deriveKey(config.cluster.secret, 'shard-signing'),
     texts,
     users: users(config),
     toClient: new Output(),
     toBackend: new Output(),
-    serverParameters: new Map(DEFAULT_PARAMETERS),
+    serverParameters,
     counters: { transactions: 0, forwarded: 0, reroutes: 0, refusals: 0, clients: 0 },
     draining: false,
   };

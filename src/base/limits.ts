@@ -52,6 +52,10 @@ export const limits = {
   holdMs: 10_000,
   /** How long a change of a fence waits for writers in flight; new ones wait with it, so less than `holdMs`. */
   fenceWaitMs: 5_000,
+  /** How often awaited answers are looked at, and logins are tried while none comes. */
+  livenessLookMs: 1_000,
+  /** How long a place may answer no login at all before those who wait for it are told. Three logins fit in. */
+  silentMs: 9_000,
   /** How long a transaction that has run nothing keeps trying to reach a home that does not answer. */
   unreachableMs: 3_000,
   /** Hops between gateways: one forward, and one more when the home has just moved. */

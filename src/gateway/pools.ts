@@ -1,11 +1,12 @@
 /** The pools of one worker: each shard of this region, and the gateways of each other region. */
 import { readFileSync } from 'node:fs';
 import { isIPv4, isIPv6 } from 'node:net';
+import type { Logger } from 'pino';
 import type { RegionId, ShardId } from '../base/ids.ts';
 import { deriveKey, rolePassword } from '../base/keys.ts';
 import { isLocalHost } from '../config/forms.ts';
 import type { Config, HostPort, ShardConfig } from '../config/schema.ts';
-import type { BackendContext, BackendTarget } from '../shards/backend.ts';
+import type { Backend, BackendContext, BackendTarget } from '../shards/backend.ts';
 import { prepareEnter } from '../shards/enter.ts';
 import { Pool, type PoolLimits } from '../shards/pool.ts';
 import { PEER_USER } from './server.ts';
@@ -29,7 +30,21 @@ export function shareOfLimits({ limits, workers }: Config): PoolLimits {
 
 const SHARD_PARAMETERS = { application_name: 'homeport', client_encoding: 'UTF8' };
 
-export function shardPools(config: Config, context: BackendContext): Map<ShardId, Pool> {
+/** What the pools tell the rest of the worker. */
+export interface PoolNews {
+  readonly log: Logger;
+  /** What a shard's server says about itself at login. */
+  readonly learned: (parameters: ReadonlyMap<string, string>) => void;
+}
+
+function silenceTold(log: Logger, name: string): (silent: boolean) => void {
+  return silent => {
+    if (silent) log.warn({ pool: name }, 'it answers nothing any more, new logins neither: nobody is sent there');
+    else log.info({ pool: name }, 'it answers again');
+  };
+}
+
+export function shardPools(config: Config, context: BackendContext, { log, learned }: PoolNews): Map<ShardId, Pool> {
   const limits = shareOfLimits(config);
   const pools = new Map<ShardId, Pool>();
   for (const [id, shard] of Object.entries(config.shards) as [ShardId, ShardConfig][]) {
@@ -44,12 +59,17 @@ export function shardPools(config: Config, context: BackendContext): Map<ShardId
       database: shard.database,
       parameters: SHARD_PARAMETERS,
     });
-    pools.set(id, new Pool({ name: id, target, prepare: prepareEnter, limits, shared: false, context }));
+    const prepare = (backend: Backend) => {
+      learned(backend.parameters);
+      return prepareEnter(backend);
+    };
+    const silenceChanged = silenceTold(log, id);
+    pools.set(id, new Pool({ name: id, target, prepare, limits, shared: false, silenceChanged, context }));
   }
   return pools;
 }
 
-export function peerPools(config: Config, context: BackendContext): Map<RegionId, Pool> {
+export function peerPools(config: Config, context: BackendContext, { log }: PoolNews): Map<RegionId, Pool> {
   const limits = shareOfLimits(config);
   const password = peerPassword(config.cluster.secret);
   const { tls, insecure } = config.listen;
@@ -73,7 +93,9 @@ export function peerPools(config: Config, context: BackendContext): Map<RegionId
       };
     };
     const prepare = () => Promise.resolve();
-    pools.set(region, new Pool({ name: `gateway of ${region}`, target, prepare, limits, shared: true, context }));
+    const name = `gateway of ${region}`;
+    const silenceChanged = silenceTold(log, name);
+    pools.set(region, new Pool({ name, target, prepare, limits, shared: true, silenceChanged, context }));
   }
   return pools;
 }

@@ -21,6 +21,14 @@ export const DEFAULT_PARAMETERS: ReadonlyMap<string, string> = new Map([
   ['scram_iterations', '4096'],
 ]);
 
+/** Takes over what a shard reports of itself; who is logged in there, and as what, is no client's business. */
+export function learn(into: Map<string, string>, reported: ReadonlyMap<string, string>): void {
+  for (const name of DEFAULT_PARAMETERS.keys()) {
+    const value = reported.get(name);
+    if (value !== undefined && name !== 'is_superuser') into.set(name, value);
+  }
+}
+
 export interface Welcome {
   readonly parameters: ReadonlyMap<string, string>;
   readonly startup: Startup;

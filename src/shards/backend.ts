@@ -62,6 +62,8 @@ export class Backend {
   /** Bytes still to come of a large frame that passes through, and whether the client gets them. */
   passing = 0;
   passingForward = false;
+  /** Grows with every chunk; see liveness.ts. */
+  heard = 0;
   /** Cancel requests under way: they must have landed before the next client gets this backend. */
   cancels = 0;
   /** A cancel request may still be on its way and there is no telling when it lands: nobody else may have this backend. */
@@ -176,7 +178,12 @@ export class Backend {
     this.readBufferKept = true;
   }
 
+  get awaitsAnswer(): boolean {
+    return this.replies.length > 0;
+  }
+
   private received(chunk: Buffer): void {
+    this.heard++;
     if (this.login) this.login.feed(chunk);
     else if (this.owner) this.owner.fromBackend(chunk);
     // An idle server speaks only to say that it goes (57P01) or that a setting changed under us: not to be reused.

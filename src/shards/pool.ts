@@ -7,6 +7,8 @@ import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Timer } from '../base/world.ts';
 import { Backend, type BackendContext, type BackendTarget } from './backend.ts';
+import { Liveness } from './liveness.ts';
+import { LoginRefused } from './login.ts';
 import { resetSession } from './reset.ts';
 
 export interface PoolLimits {
@@ -55,6 +57,8 @@ export interface PoolOptions {
   readonly limits: PoolLimits;
   /** All users share the connections (those to other gateways); otherwise each logs in as itself. */
   readonly shared: boolean;
+  /** It has stopped to answer, or does so again. */
+  readonly silenceChanged?: (silent: boolean) => void;
   readonly context: BackendContext;
 }
 
@@ -71,10 +75,29 @@ export class Pool {
   private serving = false;
   private sweeper: Timer | undefined;
   private closed = false;
+  private readonly liveness: Liveness<Backend>;
+  private lastUser = '';
 
   constructor(options: PoolOptions) {
     this.options = options;
     this.name = options.name;
+    this.liveness = new Liveness({
+      clock: options.context.world.clock,
+      watched: () => this.loans.keys(),
+      knock: () => this.knock(),
+      changed: silent => options.silenceChanged?.(silent),
+    });
+  }
+
+  /** A login, for the sake of an answer; also a refusal is one. */
+  private async knock(): Promise<boolean> {
+    try {
+      const backend = await Backend.connect(this.options.target(this.lastUser), this.options.context);
+      backend.destroy('it answers');
+      return true;
+    } catch (error) {
+      return error instanceof HomeportError && error.cause instanceof LoginRefused;
+    }
   }
 
   get stats(): { idle: number; busy: number; opening: number; waiting: number } {
@@ -93,7 +116,7 @@ export class Pool {
 
   /** A backend at once, or undefined: nobody overtakes a queue. */
   tryTake(user: string, tenant: string | undefined): Backend | undefined {
-    if (this.waiters.length > 0 || !this.within(tenant, user)) return undefined;
+    if (this.waiters.length > 0 || this.liveness.silent !== undefined || !this.within(tenant, user)) return undefined;
     return this.lendIdle({ user, tenant });
   }
 
@@ -111,6 +134,8 @@ export class Pool {
 
   private lend(backend: Backend, loan: Loan): void {
     this.loans.set(backend, loan);
+    this.lastUser = loan.user;
+    this.liveness.start();
     count(this.byTenant, loan.tenant, 1);
     count(this.byUser, loan.user, 1);
   }
@@ -123,7 +148,9 @@ export class Pool {
       queueMicrotask(() => {
         if (!waiter.cancelled) borrower.refused(error);
       });
+    const { silent } = this.liveness;
     if (this.closed) refuse(new HomeportError('HP-G401'));
+    else if (silent !== undefined) refuse(new HomeportError('HP-G301', { target: this.name, why: silent }));
     else if (this.waiters.length >= queue) {
       refuse(new HomeportError('HP-G202', { target: this.name, waiting: this.waiters.length, limit: queue }));
     } else {
@@ -311,5 +338,6 @@ export class Pool {
     this.waiters = [];
     for (const waiter of waiters) if (!waiter.cancelled) waiter.borrower.refused(new HomeportError('HP-G401'));
     this.sweeper?.cancel();
+    this.liveness.stop();
   }
 }
