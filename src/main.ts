@@ -8,6 +8,7 @@ import { limits } from './base/limits.ts';
 import { realWorld, type World } from './base/world.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config, HostPort } from './config/schema.ts';
+import { PassedCancels } from './gateway/cancels.ts';
 import { type FromWorker, type ToWorker, Workers } from './gateway/workers.ts';
 import { type StatusSource, serveStatus } from './http/status.ts';
 import { createLogger, type Logger } from './observe/log.ts';
@@ -106,16 +107,18 @@ function workerArguments(argv: readonly string[]): WorkerArguments {
   return { worker: Number(after('--worker')), file: after('--config'), overrides };
 }
 
-const say = (message: FromWorker) => process.send?.(message);
+/** Without a parent there is nobody to hear it, and this process is about to end. */
+function say(message: FromWorker): void {
+  if (process.connected) process.send?.(message);
+}
 
 async function runWorker(argv: readonly string[]): Promise<void> {
   const { worker, file, overrides } = workerArguments(argv);
   const config = loadConfig({ ...(file === undefined ? {} : { file }), env: process.env, overrides });
   const log = createLogger({ level: config.log.level, component: `gateway-${worker}` });
   const { composeWorker } = await import('./compose.ts');
-  const passCancel = (to: number, pid: number, key: Buffer) => {
-    say({ kind: 'cancel', worker: to, pid, key: key.toString('hex') });
-  };
+  const passed = new PassedCancels(realWorld, say);
+  const passCancel = (to: number, pid: number, key: Buffer) => passed.pass(to, pid, key);
   const parts = await composeWorker({ config, worker, world: realWorld, log, passCancel });
   let ending = false;
   const end = async () => {
@@ -126,8 +129,13 @@ async function runWorker(argv: readonly string[]): Promise<void> {
     await parts.close();
     process.exit(0);
   };
+  const cancelFor = async ({ from, id, pid, key }: Extract<ToWorker, { kind: 'cancel' }>) => {
+    await parts.server.cancelHere(pid, Buffer.from(key, 'hex'));
+    say({ kind: 'cancelled', from, id });
+  };
   const hear = (message: ToWorker) => {
-    if (message.kind === 'cancel') parts.server.cancelHere(message.pid, Buffer.from(message.key, 'hex'));
+    if (message.kind === 'cancel') void cancelFor(message);
+    else if (message.kind === 'cancelled') passed.landed(message.id);
     else if (message.kind === 'drain') void end();
     else void parts.report().then(report => say({ kind: 'report', id: message.id, report }));
   };

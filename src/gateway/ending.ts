@@ -83,12 +83,12 @@ export function abandon(s: Session): void {
   else gone();
 }
 
-/** A cancel request for this session. */
-export function cancel(s: Session): void {
+/** A cancel request for this session. Resolves when it has landed, or after the connect limit. */
+export async function cancel(s: Session): Promise<void> {
   if (s.phase === 'attached' && s.backend) {
     // Should `enter` turn it away before the request lands, there is nothing left for it to hit.
     if (!s.tx.entered) s.tx.cancelled = true;
-    if (!s.tx.retreating && s.backend.replies.length > 0) void s.backend.cancel();
+    if (!s.tx.retreating && s.backend.replies.length > 0) await s.backend.cancel();
     return;
   }
   if (s.phase !== 'seeking') return;

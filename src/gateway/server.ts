@@ -37,8 +37,8 @@ export interface ServerOptions {
   readonly mockSecret: Buffer;
   readonly maxClients: number;
   readonly worker: number;
-  /** A cancel request for a session of another worker. */
-  readonly passCancel: (worker: number, pid: number, key: Buffer) => void;
+  /** A cancel request for a session of another worker; resolves when it has landed. */
+  readonly passCancel: (worker: number, pid: number, key: Buffer) => Promise<void>;
 }
 
 interface Known {
@@ -47,6 +47,7 @@ interface Known {
 }
 
 type Admitted = Extract<Accepted, { kind: 'session' }>;
+type CancelRequested = Extract<Accepted, { kind: 'cancel' }>;
 
 const PEER: GatewayUser = { name: PEER_USER, mayUse: () => false, poolMode: 'transaction' };
 
@@ -112,8 +113,7 @@ export class GatewayServer {
       world: this.gateway.world,
     });
     if (accepted.kind === 'cancel') {
-      this.cancelRequested(accepted.pid, accepted.key);
-      accepted.socket.destroySoon();
+      await this.cancelRequested(accepted);
     } else if (accepted.kind === 'closed') {
       this.gateway.log.debug({ why: accepted.why, code: accepted.error?.code }, 'a connection was turned away');
     } else this.begin(accepted, peer);
@@ -191,17 +191,29 @@ export class GatewayServer {
     this.gateway.counters.clients--;
   }
 
-  private cancelRequested(pid: number, key: Buffer): void {
+  /**
+   * The end of the connection says that the request has landed: libpq waits for it before it goes on, and what it sends
+   * next must not be hit. So the client's own end, if it has nothing more to say, is not answered with ours at once.
+   */
+  private async cancelRequested({ socket, pid, key }: CancelRequested): Promise<void> {
+    socket.allowHalfOpen = true;
+    socket.on('error', () => socket.destroy());
     const virtual = decodeVirtualPid(pid);
-    if (!virtual) return;
-    if (virtual.worker === this.options.worker) this.cancelHere(pid, key);
-    else this.options.passCancel(virtual.worker, pid, key);
+    try {
+      if (virtual?.worker === this.options.worker) await this.cancelHere(pid, key);
+      else if (virtual) await this.options.passCancel(virtual.worker, pid, key);
+    } finally {
+      socket.destroySoon();
+    }
   }
 
-  /** Carries out a cancel request whose session is on this worker; a wrong key is ignored, as Postgres does. */
-  cancelHere(pid: number, key: Buffer): void {
+  /**
+   * Carries out a cancel request whose session is on this worker; a wrong key is ignored, as Postgres does.
+   * Resolves when there is nothing left of it that could hit a later statement, or after the connect limit.
+   */
+  async cancelHere(pid: number, key: Buffer): Promise<void> {
     const known = this.sessions.get(decodeVirtualPid(pid)?.session ?? -1);
-    if (known && sameCancelKey(known.key, key)) cancel(known.session);
+    if (known && sameCancelKey(known.key, key)) await cancel(known.session);
   }
 
   /**

@@ -11,11 +11,20 @@ import type { MetricsSnapshot } from '../observe/metrics.ts';
 /** What a worker says to its parent. */
 export type FromWorker =
   | { readonly kind: 'ready'; readonly pg: number; readonly peer: number }
-  | { readonly kind: 'cancel'; readonly worker: number; readonly pid: number; readonly key: string }
+  | {
+      readonly kind: 'cancel';
+      readonly worker: number;
+      readonly id: number;
+      readonly pid: number;
+      readonly key: string;
+    }
+  /** The cancel request `id` of worker `from` has landed. */
+  | { readonly kind: 'cancelled'; readonly from: number; readonly id: number }
   | { readonly kind: 'report'; readonly id: number; readonly report: WorkerReport };
 
 export type ToWorker =
-  | { readonly kind: 'cancel'; readonly pid: number; readonly key: string }
+  | { readonly kind: 'cancel'; readonly from: number; readonly id: number; readonly pid: number; readonly key: string }
+  | { readonly kind: 'cancelled'; readonly id: number }
   | { readonly kind: 'report'; readonly id: number }
   | { readonly kind: 'drain' };
 
@@ -79,7 +88,7 @@ export class Workers {
       execArgv: WORKER_FLAGS,
     });
     worker.child = child;
-    child.on('message', message => this.heard(message as FromWorker)); // cast: our own workers, our own protocol
+    child.on('message', message => this.heard(worker, message as FromWorker)); // cast: our own workers, our own protocol
     child.on('exit', (code, signal) => {
       worker.child = undefined;
       if (this.stopping) return;
@@ -89,21 +98,30 @@ export class Workers {
     });
   }
 
-  private heard(message: FromWorker): void {
+  private heard({ index }: Worker, message: FromWorker): void {
     if (message.kind === 'ready') {
       if (++this.readyWorkers === this.workers.length) this.onAllReady?.(message);
     } else if (message.kind === 'cancel') {
-      const { pid, key } = message;
-      this.tell(message.worker, { kind: 'cancel', pid, key });
+      const { worker, id, pid, key } = message;
+      // Without that worker there is no session left to cancel.
+      if (!this.tell(worker, { kind: 'cancel', from: index, id, pid, key }))
+        this.tell(index, { kind: 'cancelled', id });
+    } else if (message.kind === 'cancelled') {
+      this.tell(message.from, { kind: 'cancelled', id: message.id });
     } else {
       this.answers.get(message.id)?.(message.report);
       this.answers.delete(message.id);
     }
   }
 
+  /** @returns false when there is nobody to hear it. */
   private tell(index: number, message: ToWorker): boolean {
     const child = this.workers[index]?.child;
-    return child?.connected ? child.send(message) : false;
+    if (!child?.connected) return false;
+    child.send(message, error => {
+      if (error) this.options.log.info({ worker: index, kind: message.kind, why: error.message }, 'a worker is gone');
+    });
+    return true;
   }
 
   /** What each worker that answers in time has to say. */

@@ -104,6 +104,27 @@ test('a cancel request reaches the session on whatever worker it is', async () =
   await endAll(byWorker.flat());
 });
 
+test('a cancel request has landed when its connection ends, on whatever worker: the next statement is out of its reach', async () => {
+  const byWorker = await clientsOnAllWorkers(1);
+  for (const client of byWorker.flat()) {
+    for (let round = 0; round < 30; round++) {
+      // in a block, so that the next statement runs on the backend that the request is sent to
+      await client.query('begin; select 1');
+      const first = client.query(`select pg_sleep(${(round % 6) * 0.0005})`).then(
+        () => 'done',
+        error => error.code,
+      );
+      const [outcome] = await Promise.all([first, cancelOnce(client)]);
+      expect(['done', '57014']).toContain(outcome);
+      if (outcome === 'done') {
+        expect((await client.query('select pg_sleep(0.003), 7 as seven')).rows).toMatchObject([{ seven: 7 }]);
+      }
+      await client.query('rollback');
+    }
+  }
+  await endAll(byWorker.flat());
+});
+
 /** As libpq does it: a connection with one message, closed by the server. */
 function cancelOnce(client: pg.Client & { processID?: number | null; secretKey?: number | null }): Promise<void> {
   const message = Buffer.alloc(16);

@@ -1,21 +1,32 @@
 /** Cancel requests: they reach the statement that they are meant for, or none. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { poll, realWorld } from '../../src/base/world.ts';
+import { encodeVirtualPid } from '../../src/pgwire/cancelkey.ts';
 import { cancelRequest } from '../../src/pgwire/frames.ts';
 import { type Pair, startPair, type TestRegion } from './fixture.ts';
 import { query, Wire } from './wire.ts';
 
 let pair: Pair;
+/** Cancel requests for another worker, until the test says that they have landed. */
+const passed: { worker: number; pid: number; landed: () => void }[] = [];
+const passCancel = (worker: number, pid: number) =>
+  new Promise<void>(landed => {
+    passed.push({ worker, pid, landed });
+  });
 beforeAll(async () => {
-  pair = await startPair({ max: 4, perTenant: 4, perUser: 4 });
+  pair = await startPair({ max: 4, perTenant: 4, perUser: 4 }, { passCancel });
   await pair.settle('acme', 'west');
 });
 afterAll(() => pair?.stop());
 
-/** As a driver cancels: on a connection of its own, which the server closes when it has taken note. */
-function cancel(region: TestRegion, { pid, key }: Pick<Wire, 'pid' | 'key'>): Promise<void> {
+/** As a driver cancels: on a connection of its own, which the server closes when it has landed. */
+function cancel(
+  region: TestRegion,
+  { pid, key }: Pick<Wire, 'pid' | 'key'>,
+  how: 'end' | 'write' = 'end',
+): Promise<void> {
   return new Promise(resolve => {
-    const socket = realWorld.network.connect(region.port, '127.0.0.1', () => socket.end(cancelRequest(pid, key)));
+    const socket = realWorld.network.connect(region.port, '127.0.0.1', () => socket[how](cancelRequest(pid, key)));
     socket.on('error', () => socket.destroy());
     socket.on('close', () => resolve());
     socket.resume();
@@ -95,6 +106,45 @@ describe('a cancel request', () => {
         expect(await wire.ask('select 1')).toContain('D 1');
         wire.end();
       }
+    }
+  });
+
+  test('keeps its connection until it has landed, whether the client has ended its half or not', async () => {
+    const pid = encodeVirtualPid({ gateway: 0, worker: 2, session: 5 });
+    for (const how of ['end', 'write'] as const) {
+      let over = false;
+      const eof = cancel(pair.west, { pid, key: Buffer.alloc(4) }, how).then(() => {
+        over = true;
+      });
+      const request = await poll(realWorld.clock, () => passed.shift(), { everyMs: 2, limitMs: 5_000 });
+      expect(request).toMatchObject({ worker: 2, pid });
+      // more than one turn of this process, which is the server's too
+      const wire = await Wire.open(pair.west, { tenant: 'acme' });
+      expect(await wire.ask('select 1')).toContain('D 1');
+      wire.end();
+      expect(over).toBe(false);
+      request?.landed();
+      await eof;
+    }
+  });
+
+  test('never hits the next statement of a client that waits for its end', async () => {
+    for (const region of [pair.west, pair.east]) {
+      const wire = await Wire.open(region, { tenant: 'acme' });
+      let hits = 0;
+      for (let round = 0; round < 60; round++) {
+        await wire.send(query('begin'), query('select 1')).ready(2);
+        // on the same backend, and over at about the time when the cancel comes
+        const answer = wire.ask(`select pg_sleep(${(round % 6) * 0.0005})`);
+        const [first] = await Promise.all([answer, cancel(region, wire)]);
+        const hit = first.includes('E 57014');
+        if (hit) hits++;
+        const next = await wire.ask(hit ? 'rollback' : 'select pg_sleep(0.003), 7');
+        expect(next).toContain(hit ? 'C ROLLBACK' : 'D |7');
+        if (!hit) await wire.ask('commit');
+      }
+      expect(hits).toBeLessThan(60);
+      wire.end();
     }
   });
 

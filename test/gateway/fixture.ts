@@ -9,7 +9,7 @@ import { deriveKey, rolePassword } from '../../src/base/keys.ts';
 import { realWorld } from '../../src/base/world.ts';
 import { peerPassword } from '../../src/gateway/pools.ts';
 import type { Gateway, Locator, PlacedAt, Whereabouts } from '../../src/gateway/ports.ts';
-import { GatewayServer, PEER_USER } from '../../src/gateway/server.ts';
+import { GatewayServer, PEER_USER, type ServerOptions } from '../../src/gateway/server.ts';
 import { DEFAULT_PARAMETERS } from '../../src/gateway/welcome.ts';
 import { silentLogger } from '../../src/observe/log.ts';
 import { Output } from '../../src/pgwire/output.ts';
@@ -88,6 +88,8 @@ export interface PairOptions {
   readonly backendStatements?: number;
   /** Where the gateway reaches its shard, when not at its socket. */
   readonly shardAddress?: (postgres: TestPostgres) => { host: string; port: number };
+  /** What becomes of cancel requests for sessions of another worker; this one is 0. */
+  readonly passCancel?: ServerOptions['passCancel'];
 }
 
 const LIMITS: PoolLimits = { max: 8, perTenant: 8, perUser: 8, queue: 100, queueMs: 5_000 };
@@ -178,7 +180,7 @@ function gatewayOf(
   };
 }
 
-async function serverOf(gateway: Gateway): Promise<GatewayServer> {
+async function serverOf(gateway: Gateway, options: PairOptions): Promise<GatewayServer> {
   const verifier = await buildVerifier(APP_PASSWORD, { salt: randomBytes(16) });
   return new GatewayServer(gateway, {
     pg: { host: '127.0.0.1', port: 0 },
@@ -193,7 +195,7 @@ async function serverOf(gateway: Gateway): Promise<GatewayServer> {
     mockSecret: SECRET,
     maxClients: 500,
     worker: 0,
-    passCancel: () => undefined,
+    passCancel: options.passCancel ?? (() => Promise.resolve()),
   });
 }
 
@@ -203,7 +205,7 @@ async function startRegion(name: string, limits: PoolLimits, options: PairOption
   await admin.query(TABLES);
   await enrollTables(admin, ['items'], { roles: ['app', 'other'] });
   const gateway = gatewayOf(name, postgres, limits, options);
-  const server = await serverOf(gateway);
+  const server = await serverOf(gateway, options);
   const { pg: port, peer: peerPort } = await server.listen();
   return {
     ...{ name, postgres, admin, gateway, server, port, peerPort },

@@ -198,7 +198,7 @@ describe('a stale look-up', () => {
       everyMs: 2,
       limitMs: 5_000,
     });
-    pair.west.server.cancelHere(virtualPid(client), cancelKey(client));
+    void pair.west.server.cancelHere(virtualPid(client), cancelKey(client));
     await expect(held).rejects.toMatchObject({ code: '57014' });
     await pair.settle('acme', 'west', ++epoch);
     expect((await client.query('select * from items')).rows).toEqual([]);
