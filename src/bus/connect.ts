@@ -8,6 +8,7 @@ import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-
 import { HomeportError } from '../base/errors.ts';
 import type { Random, World } from '../base/world.ts';
 import { busLimits } from './limits.ts';
+import { Outage, reasonOf } from './outage.ts';
 
 /**
  * Compare-and-set on a replicated bucket is broken on older servers (2.9.10: two winners in 225 of 300 rounds), and
@@ -51,6 +52,8 @@ export interface ConnectContext {
   readonly signal?: AbortSignal;
 }
 
+const OUTAGE = { away: 'no NATS server answers; trying again', back: 'a NATS server answers' };
+
 /**
  * @throws HP-D301 when no server answers in time, HP-D302 when the one that answers is too old (no retry: an operator
  * has to act).
@@ -58,15 +61,18 @@ export interface ConnectContext {
 export async function connectBus(options: BusOptions, context: ConnectContext): Promise<Bus> {
   const { world, log, signal } = context;
   const startedMs = world.clock.monotonicMs();
+  const outage = new Outage(log, world.clock, OUTAGE);
   for (let attempt = 0; ; attempt++) {
     try {
-      return await dial(options, context);
+      const bus = await dial(options, context);
+      outage.back(options);
+      return bus;
     } catch (cause) {
       if (cause instanceof HomeportError) throw cause;
       const waitedMs = world.clock.monotonicMs() - startedMs;
       const servers = options.servers.join(', ');
       if (waitedMs >= (context.waitMs ?? 0)) throw new HomeportError('HP-D301', { servers }, { cause });
-      log.warn({ err: cause, servers, attempt }, 'no NATS server answers; trying again');
+      outage.failed(options, reasonOf(cause), { servers });
       await world.clock.sleep(reconnectWaitMs(attempt, world.random), signal);
     }
   }
@@ -136,7 +142,7 @@ async function dial(options: BusOptions, context: ConnectContext): Promise<Bus> 
       const drained = new AbortController();
       const limit = context.world.clock.sleep(busLimits.drainMs, drained.signal).catch(() => undefined);
       await Promise.race([nc.drain(), limit]).catch(error =>
-        context.log.warn({ err: error }, 'NATS connection did not drain'),
+        context.log.warn({ why: reasonOf(error) }, 'NATS connection did not drain'),
       );
       drained.abort();
       await nc.close();
@@ -158,6 +164,6 @@ async function watchStatus(nc: NatsConnection, log: Log, reconnected: () => void
       log.info({ server: status.server }, 'NATS connection is back');
       reconnected();
     }
-    if (status.type === 'error') log.warn({ err: status.error }, 'NATS server reports an error');
+    if (status.type === 'error') log.warn({ why: reasonOf(status.error) }, 'NATS server reports an error');
   }
 }

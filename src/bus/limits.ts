@@ -20,6 +20,8 @@ export const busLimits = {
   consumerIdleMs: 30_000,
   /** Placing the consumer of a scan, over an election. */
   scanOpenMs: 10_000,
+  /** How often an outage that goes on is spoken of. */
+  outageLogMs: 60_000,
   /** Handing over what is still unsent when closing. */
   drainMs: 1_000,
 } as const;

@@ -22,6 +22,7 @@ import type { Timer, World } from '../base/world.ts';
 import { type Bus, type Log, reconnectWaitMs } from './connect.ts';
 import { parseDelivery } from './delivery.ts';
 import { busLimits } from './limits.ts';
+import { type Outage, reasonOf } from './outage.ts';
 
 export interface StreamMessage {
   readonly subject: string;
@@ -38,6 +39,8 @@ export interface WatchOptions {
   readonly bus: Bus;
   readonly world: World;
   readonly log: Log;
+  /** Shared by watches that lose the server together. */
+  readonly outage: Outage;
   readonly stream: string;
   readonly subjects: readonly string[];
   /** Called before each opening. */
@@ -86,7 +89,7 @@ export class StreamWatch {
   }
 
   async #run(): Promise<void> {
-    const { world, log } = this.#options;
+    const { world, outage, stream } = this.#options;
     for (let attempt = 0; !this.#closing.signal.aborted; ) {
       const lost = new Promise<void>(resolve => {
         this.#reopen = resolve;
@@ -99,7 +102,7 @@ export class StreamWatch {
         this.#drop();
         if (this.#closing.signal.aborted) return;
         this.#options.failed(error);
-        log.warn({ err: error, stream: this.#options.stream, attempt }, 'watch could not be opened; trying again');
+        outage.failed(this, reasonOf(error), { stream });
       }
       if (this.#closing.signal.aborted) return this.#drop();
       await world.clock.sleep(reconnectWaitMs(attempt++, world.random), this.#closing.signal).catch(() => undefined);
@@ -183,6 +186,7 @@ export class StreamWatch {
   #becomeReady(session: Session): void {
     if (session.ready || this.#session !== session) return;
     session.ready = true;
+    this.#options.outage.back(this, { stream: this.#options.stream });
     this.#options.ready();
   }
 
@@ -208,7 +212,7 @@ export class StreamWatch {
   #gap(why: string): void {
     if (!this.#session) return;
     this.#drop();
-    this.#options.log.warn({ stream: this.#options.stream, why }, 'watch has a gap; opening it again');
+    this.#options.outage.failed(this, why, { stream: this.#options.stream });
     this.#options.gap(why);
     this.#reopen?.();
   }

@@ -12,6 +12,7 @@ import { HomeportError } from '../base/errors.ts';
 import { slotPlacement, type TenantKey, type TenantParts } from '../base/ids.ts';
 import type { World } from '../base/world.ts';
 import type { Bus, Log } from '../bus/connect.ts';
+import { Outage } from '../bus/outage.ts';
 import { AsOfReader, type ReadMessage } from '../bus/read.ts';
 import { type StreamMessage, StreamWatch, type WatchStart } from '../bus/watch.ts';
 import { isStreamMissing } from './buckets.ts';
@@ -30,6 +31,11 @@ import type { DirectoryMetrics } from './metrics.ts';
 import type { PinFact } from './pins.ts';
 import { decodeRecord, type Placement, placementFrom } from './records.ts';
 import { type SnapshotChange, snapshotChange } from './snapshot.ts';
+
+const OUTAGE = {
+  away: 'the directory can not be followed; trying again, and going by what is known',
+  back: 'the directory is followed again',
+};
 
 export interface FeedOptions {
   readonly bus: Bus;
@@ -58,6 +64,7 @@ export interface TenantRead {
 export class DirectoryFeed {
   readonly #options: FeedOptions;
   readonly #reader: AsOfReader;
+  readonly #outage: Outage;
   readonly #slots: StreamWatch;
   readonly #pins: StreamWatch;
   readonly #firstReady: { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void };
@@ -81,6 +88,7 @@ export class DirectoryFeed {
     // Whoever doesn't wait for it must not get an unhandled rejection.
     this.#firstReady.promise.catch(() => undefined);
     this.#reader = new AsOfReader(options.bus, options.world, DIRECTORY_STREAM, subjectOf(TOPOLOGY_KEY));
+    this.#outage = new Outage(options.log, options.world.clock, OUTAGE);
     this.#slots = this.#watch(['topology', 'shard.>', 'slot.>'], {
       begin: stream => this.#beginSlots(stream),
       message: message => this.#slotMessage(message),
@@ -170,6 +178,7 @@ export class DirectoryFeed {
       bus,
       world,
       log,
+      outage: this.#outage,
       stream: DIRECTORY_STREAM,
       subjects: keys.map(subjectOf),
       begin: handlers.begin,

@@ -1,6 +1,7 @@
 /** Keeps the snapshot file up to date: changes of slots soon, pins now and then, never two writes at once. */
 import type { Clock, Timer } from '../base/world.ts';
 import type { Log } from '../bus/connect.ts';
+import { reasonOf } from '../bus/outage.ts';
 import { directoryLimits } from './limits.ts';
 import type { SnapshotContent, SnapshotFile } from './snapshot-file.ts';
 
@@ -49,7 +50,7 @@ export class SnapshotKeeper {
       })
       .catch(error => {
         this.failed++;
-        this.#log.warn({ err: error, file: this.#file.path }, 'directory snapshot could not be written');
+        this.#log.warn({ why: reasonOf(error), file: this.#file.path }, 'directory snapshot could not be written');
         this.touch(directoryLimits.snapshotPinsMs);
       })
       .finally(() => {

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import type { Domain, TenantKey } from '../base/ids.ts';
 import type { World } from '../base/world.ts';
 import type { Log } from '../bus/connect.ts';
+import { reasonOf } from '../bus/outage.ts';
 import type { PinFact } from './pins.ts';
 import { homeSchema, placementKeySchema, shardSpecSchema, storedTopologySchema } from './records.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -59,7 +60,7 @@ export class SnapshotFile {
       text = await readFile(this.path, 'utf8');
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      this.#log.warn({ err: error, file: this.path }, 'directory snapshot can not be read');
+      this.#log.warn({ why: reasonOf(error), file: this.path }, 'directory snapshot can not be read');
       return undefined;
     }
     const end = text.indexOf('\n');
@@ -71,7 +72,7 @@ export class SnapshotFile {
     const parsed = contentSchema.safeParse(JSON.parse(body));
     if (parsed.success) return contentOf(parsed.data);
     this.#log.warn(
-      { err: parsed.error, file: this.path },
+      { why: reasonOf(parsed.error), file: this.path },
       'directory snapshot is of another form; going on without it',
     );
     return undefined;

@@ -8,6 +8,7 @@ import { assert } from '../base/assert.ts';
 import { HomeportError } from '../base/errors.ts';
 import type { World } from '../base/world.ts';
 import type { Bus, Log } from '../bus/connect.ts';
+import { reasonOf } from '../bus/outage.ts';
 import { scan } from '../bus/scan.ts';
 import { type AuditIntent, reconcileTrail, storeIntent, storeOutcome, wasReplaced } from './audit.ts';
 import { bucketExists } from './buckets.ts';
@@ -174,7 +175,10 @@ export class DirectoryStore {
       const result = outcome.kind;
       await storeOutcome(this.bus, { phase: 'outcome', key, write: write.id, result, revision, lostTo, atMs });
     } catch (error) {
-      this.#log.warn({ err: error, key, write: write.id }, 'audit outcome not stored; the trail can be reconciled');
+      this.#log.warn(
+        { why: reasonOf(error), key, write: write.id },
+        'audit outcome not stored; the trail can be reconciled',
+      );
     }
   }
 }
