@@ -150,6 +150,9 @@ async function runWorker(argv: readonly string[]): Promise<void> {
 if (process.argv.includes('--worker')) {
   runWorker(process.argv).catch((error: unknown) => {
     process.stderr.write(`${describe(error)}\n`);
-    process.exit(1);
+    const end = () => process.exit(1);
+    if (!process.send || !process.connected) return end();
+    const why = error instanceof HomeportError ? `${error.code} ${error.message}` : String(error);
+    process.send({ kind: 'failed', why } satisfies FromWorker, end);
   });
 }

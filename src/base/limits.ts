@@ -40,6 +40,8 @@ export const limits = {
   backendStatementBytes: 9 * MiB,
   /** `enter` messages kept ready on one backend (some 300 bytes each); all are made anew beyond it. */
   backendEnters: 512,
+  /** A worker that ended so often and never listened will not: the configuration or the machine is at fault. */
+  workerFirstStarts: 5,
   /** The longest pause before a worker that keeps dying is started again. */
   workerRestartMs: 5_000,
   /** How long a worker may take to answer a question about itself. */

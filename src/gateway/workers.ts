@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import type { Logger } from 'pino';
+import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { World } from '../base/world.ts';
 import type { MetricsSnapshot } from '../observe/metrics.ts';
@@ -20,7 +21,9 @@ export type FromWorker =
     }
   /** The cancel request `id` of worker `from` has landed. */
   | { readonly kind: 'cancelled'; readonly from: number; readonly id: number }
-  | { readonly kind: 'report'; readonly id: number; readonly report: WorkerReport };
+  | { readonly kind: 'report'; readonly id: number; readonly report: WorkerReport }
+  /** It ends, for this reason. */
+  | { readonly kind: 'failed'; readonly why: string };
 
 export type ToWorker =
   | { readonly kind: 'cancel'; readonly from: number; readonly id: number; readonly pid: number; readonly key: string }
@@ -53,6 +56,10 @@ interface Worker {
   readonly index: number;
   child: ChildProcess | undefined;
   restarts: number;
+  /** It has listened once: what it was started with is fit for use, and it is started again for ever. */
+  proven: boolean;
+  /** What it said before it ended. */
+  lastWords: string | undefined;
 }
 
 export class Workers {
@@ -61,20 +68,26 @@ export class Workers {
   private readonly answers = new Map<number, (report: WorkerReport) => void>();
   private nextReport = 0;
   private stopping = false;
-  private readyWorkers = 0;
-  private onAllReady: ((ports: { pg: number; peer: number }) => void) | undefined;
+  private readonly started = Promise.withResolvers<{ pg: number; peer: number }>();
 
   constructor(options: WorkersOptions) {
     this.options = options;
-    this.workers = Array.from({ length: options.count }, (_, index) => ({ index, child: undefined, restarts: 0 }));
+    this.workers = Array.from({ length: options.count }, (_, index) => ({
+      index,
+      child: undefined,
+      restarts: 0,
+      proven: false,
+      lastWords: undefined,
+    }));
   }
 
-  /** Resolves when every worker listens. */
+  /**
+   * Resolves when every worker listens.
+   * @throws HP-A111 when one of them never does, however often it is started; then none runs any more.
+   */
   start(): Promise<{ pg: number; peer: number }> {
-    return new Promise(resolve => {
-      this.onAllReady = resolve;
-      for (const worker of this.workers) this.launch(worker);
-    });
+    for (const worker of this.workers) this.launch(worker);
+    return this.started.promise;
   }
 
   get alive(): number {
@@ -92,20 +105,31 @@ export class Workers {
     child.on('exit', (code, signal) => {
       worker.child = undefined;
       if (this.stopping) return;
+      if (!worker.proven && worker.restarts + 1 >= limits.workerFirstStarts) return this.giveUp(worker, code, signal);
       const pauseMs = Math.min(limits.workerRestartMs, 100 * 2 ** worker.restarts++);
       log.error({ worker: worker.index, code, signal, pauseMs }, 'a worker ended; it is started again');
       this.options.world.clock.after(pauseMs, () => this.stopping || this.launch(worker), { keepAlive: true });
     });
   }
 
-  private heard({ index }: Worker, message: FromWorker): void {
+  /** What ends again and again before it listens is not fit to be served with: somebody has to act, and must be told. */
+  private giveUp({ index, lastWords }: Worker, code: number | null, signal: string | null): void {
+    const why = lastWords ?? (signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`);
+    const error = new HomeportError('HP-A111', { worker: index, times: limits.workerFirstStarts, why });
+    this.stop().then(() => this.started.reject(error), this.started.reject);
+  }
+
+  private heard(worker: Worker, message: FromWorker): void {
+    const { index } = worker;
     if (message.kind === 'ready') {
-      if (++this.readyWorkers === this.workers.length) this.onAllReady?.(message);
+      worker.proven = true;
+      if (this.workers.every(({ proven }) => proven)) this.started.resolve(message);
+    } else if (message.kind === 'failed') {
+      worker.lastWords = message.why;
     } else if (message.kind === 'cancel') {
-      const { worker, id, pid, key } = message;
+      const { worker: to, id, pid, key } = message;
       // Without that worker there is no session left to cancel.
-      if (!this.tell(worker, { kind: 'cancel', from: index, id, pid, key }))
-        this.tell(index, { kind: 'cancelled', id });
+      if (!this.tell(to, { kind: 'cancel', from: index, id, pid, key })) this.tell(index, { kind: 'cancelled', id });
     } else if (message.kind === 'cancelled') {
       this.tell(message.from, { kind: 'cancelled', id: message.id });
     } else {
@@ -153,7 +177,7 @@ export class Workers {
     this.stopping = true;
     const { clock } = this.options.world;
     await Promise.all(
-      this.workers.map(({ index, child }) => {
+      this.workers.map(({ index, child, proven }) => {
         if (!child || child.exitCode !== null) return undefined;
         return new Promise<void>(resolve => {
           const timer = clock.after(limits.drainMs + 2_000, () => child.kill('SIGKILL'), { keepAlive: true });
@@ -161,7 +185,8 @@ export class Workers {
             timer.cancel();
             resolve();
           });
-          if (!this.tell(index, { kind: 'drain' })) child.kill('SIGTERM');
+          // One that has not listened yet has nothing to finish, and may be waiting for something before it hears us.
+          if (!proven || !this.tell(index, { kind: 'drain' })) child.kill('SIGTERM');
         });
       }),
     );

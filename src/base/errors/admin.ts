@@ -69,4 +69,11 @@ export const adminErrors = specs({
     hint: 'name the directory that holds your *.sql files',
     http: 400,
   },
+  'HP-A111': {
+    sqlstate: '58000',
+    message: 'worker {worker} of the gateway ended {times} times before it was ready: {why}',
+    detail: 'Nothing is served; its workers were ended. The log on standard output has every attempt.',
+    hint: 'put right what it says, then start again: homeport serve',
+    http: 500,
+  },
 });
