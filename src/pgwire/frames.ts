@@ -139,22 +139,6 @@ export function parameterStatus(name: string, value: string): Buffer {
   return frame(Back.parameterStatus, cstrings(name, value));
 }
 
-export function backendKeyData(pid: number, key: Buffer): Buffer {
-  const body = Buffer.alloc(4 + key.length);
-  body.writeInt32BE(pid, 0);
-  key.copy(body, 4);
-  return frame(Back.backendKey, body);
-}
-
-export function cancelRequest(pid: number, key: Buffer): Buffer {
-  const out = Buffer.alloc(12 + key.length);
-  out.writeInt32BE(out.length, 0);
-  out.writeInt32BE(80877102, 4);
-  out.writeInt32BE(pid, 8);
-  key.copy(out, 12);
-  return out;
-}
-
 const TEXT_OID = 25;
 
 /** RowDescription of text columns. */

@@ -8,10 +8,12 @@ import { connect as tlsConnect } from 'node:tls';
 import { HomeportError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { World } from '../base/world.ts';
-import { Back, cancelRequest, frameBytes, HEADER_BYTES, SYNC, TERMINATE } from '../pgwire/frames.ts';
+import { cancelRequest } from '../pgwire/cancelkey.ts';
+import { readReportField } from '../pgwire/errorresponse.ts';
+import { Back, frameBytes, HEADER_BYTES, SYNC, TERMINATE } from '../pgwire/frames.ts';
 import { ReplyQueue } from '../pgwire/replies.ts';
 import type { ClientKeyCache } from '../pgwire/scram-keys.ts';
-import { errorFields, Login, LoginRefused } from './login.ts';
+import { Login, LoginRefused } from './login.ts';
 import { BackendStatements, type PreparedTexts } from './prepared.ts';
 
 const READ_BUFFER_BYTES = 64 * 1024;
@@ -230,8 +232,8 @@ export class Backend {
             const length = Math.max(frameBytes(pending, 0), HEADER_BYTES);
             const body = pending.subarray(HEADER_BYTES, length);
             if (pending[0] === Back.error) {
-              const fields = errorFields(body);
-              failed ??= new LoginRefused(fields.get('C') ?? 'XX000', fields.get('M') ?? 'failed');
+              const message = readReportField(body, 'M') ?? 'failed';
+              failed ??= new LoginRefused(readReportField(body, 'C') ?? 'XX000', message);
             }
             if (pending[0] === Back.ready) return finish(failed);
             pending = pending.subarray(length);

@@ -3,8 +3,8 @@
  * is not trusted: lengths are checked before memory is taken, and only SCRAM (or an explicit `trust`) is accepted, so
  * that an impostor never sees a password.
  */
-import { limits } from '../base/limits.ts';
 import type { Random } from '../base/world.ts';
+import { readReportField } from '../pgwire/errorresponse.ts';
 import { Back, Front, frame, frameBytes, HEADER_BYTES } from '../pgwire/frames.ts';
 import { ScramClient } from '../pgwire/scram.ts';
 import type { ClientKeyCache } from '../pgwire/scram-keys.ts';
@@ -50,19 +50,6 @@ export function startupMessage(options: LoginOptions): Buffer {
   head.writeInt32BE(body.length + 8, 0);
   head.writeInt32BE(PROTOCOL_3_0, 4);
   return Buffer.concat([head, body]);
-}
-
-/** Fields of an ErrorResponse body, by their one-letter code. */
-export function errorFields(body: Buffer): Map<string, string> {
-  const fields = new Map<string, string>();
-  let at = 0;
-  while (at < body.length && body[at] !== 0) {
-    const nul = body.indexOf(0, at + 1);
-    if (nul < 0) break;
-    fields.set(String.fromCharCode(body[at] ?? 0), body.toString('utf8', at + 1, nul));
-    at = nul + 1;
-  }
-  return fields;
 }
 
 export class Login {
@@ -126,12 +113,13 @@ export class Login {
         return;
       }
       case Back.backendKey:
+        if (body.length < 8) return this.fail(new LoginRefused('08P01', 'a cancel key of less than 4 bytes'));
         this.pid = body.readInt32BE(0);
         this.key = Buffer.from(body.subarray(4));
         return;
       case Back.error: {
-        const fields = errorFields(body);
-        return this.fail(new LoginRefused(fields.get('C') ?? '08006', fields.get('M') ?? 'the login was refused'));
+        const message = readReportField(body, 'M') ?? 'the login was refused';
+        return this.fail(new LoginRefused(readReportField(body, 'C') ?? '08006', message));
       }
       case Back.ready:
         if (!this.authenticated) return this.fail(new LoginRefused('08P01', 'ReadyForQuery before authentication'));
@@ -190,6 +178,3 @@ export class Login {
       .catch((error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))));
   }
 }
-
-/** The most that a server may make us hold while logging in. */
-export const LOGIN_TIMEOUT_MS = limits.connectMs;

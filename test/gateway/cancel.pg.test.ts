@@ -1,8 +1,7 @@
 /** Cancel requests: they reach the statement that they are meant for, or none. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { poll, realWorld } from '../../src/base/world.ts';
-import { encodeVirtualPid } from '../../src/pgwire/cancelkey.ts';
-import { cancelRequest } from '../../src/pgwire/frames.ts';
+import { cancelRequest, encodeVirtualPid } from '../../src/pgwire/cancelkey.ts';
 import { type Pair, startPair, type TestRegion } from './fixture.ts';
 import { query, Wire } from './wire.ts';
 

@@ -1,9 +1,10 @@
 /** A client that speaks the protocol frame by frame, for what no driver would send. */
 import type { Socket } from 'node:net';
 import { realWorld } from '../../src/base/world.ts';
+import { readReportField } from '../../src/pgwire/errorresponse.ts';
 import { Back, Front, frame, frameBytes, HEADER_BYTES, queryFrame, SYNC } from '../../src/pgwire/frames.ts';
 import { ClientKeyCache } from '../../src/pgwire/scram-keys.ts';
-import { errorFields, Login } from '../../src/shards/login.ts';
+import { Login } from '../../src/shards/login.ts';
 import { APP_PASSWORD, type TestRegion } from './fixture.ts';
 
 const zero = (...texts: string[]) => Buffer.from(texts.map(text => `${text}\0`).join(''));
@@ -171,7 +172,7 @@ function describeFrame(type: number, body: Buffer): string {
   switch (type) {
     case Back.error:
     case Back.notice:
-      return `${letter} ${errorFields(body).get('C') ?? ''}`;
+      return `${letter} ${readReportField(body, 'C') ?? ''}`;
     case Back.commandComplete:
       return `${letter} ${body.toString('utf8', 0, body.length - 1)}`;
     case Back.ready:
