@@ -4,9 +4,6 @@ import { parseTenantKey } from '../base/ids.ts';
 import { type Cli, examples } from './context.ts';
 import { withPlane } from './plane.ts';
 
-const DURABILITIES = ['local', 'quorum', 'remote'] as const;
-type Durability = (typeof DURABILITIES)[number];
-
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1 to 999999.');
   return Number(text);
@@ -25,12 +22,11 @@ export function register(program: Command, cli: Cli): void {
         ['homeport tenants show acme --json', 'one of them, for a script'],
       ),
     );
-  const add = tenants
+  tenants
     .command('add')
     .description('register a tenant; it lives where its placement says. Done already: nothing changes')
-    .argument('<tenant...>', '[domain/]name');
-  add.addOption(add.createOption('--durability <level>', 'when a commit is acknowledged').choices(DURABILITIES));
-  add.action((names: string[], options: { durability?: Durability }) => addTenants(cli, names, options));
+    .argument('<tenant...>', '[domain/]name')
+    .action((names: string[]) => addTenants(cli, names));
   tenants
     .command('list')
     .description('all registered tenants and their shards')
@@ -38,26 +34,17 @@ export function register(program: Command, cli: Cli): void {
     .action((options: { limit: number }) => list(cli, options.limit));
   tenants
     .command('show')
-    .description('where a tenant lives, and what it was promised')
+    .description('where a tenant lives, and who registered it')
     .argument('<tenant>', '[domain/]name')
     .action((name: string) => show(cli, name));
 }
 
-async function addTenants(cli: Cli, names: readonly string[], options: { durability?: Durability }): Promise<void> {
+async function addTenants(cli: Cli, names: readonly string[]): Promise<void> {
   const keys = names.map(parseTenantKey);
   await withPlane(cli, 'tenants add', async plane => {
     const { registerTenant } = await import('../control/tenants.ts');
     const done: Awaited<ReturnType<typeof registerTenant>>[] = [];
-    for (const key of keys) done.push(await registerTenant(plane, key, options));
-    for (const { tenant, registered } of done) {
-      const { durability } = registered ?? {};
-      if (options.durability && durability !== options.durability)
-        cli.output.note(`${tenant} was registered before with durability ${durability}, and keeps it`);
-      else if (durability && durability !== 'local')
-        cli.output.note(
-          `${tenant}: ${durability} is noted; until there are copies, commits are acknowledged as with local`,
-        );
-    }
+    for (const key of keys) done.push(await registerTenant(plane, key));
     cli.output.result(done, () =>
       done
         .map(({ tenant, region, shard, added }) => {
@@ -78,7 +65,6 @@ async function list(cli: Cli, limit: number): Promise<void> {
         { title: 'TENANT', value: row => row.tenant },
         { title: 'DOMAIN', value: row => row.domain },
         { title: 'SHARD', value: row => row.shard },
-        { title: 'DURABILITY', value: row => row.durability },
         { title: 'SINCE', value: row => row.createdAt.toISOString().slice(0, 10) },
       ],
       'no tenants are registered; homeport tenants add <name> registers one',
@@ -93,10 +79,10 @@ async function show(cli: Cli, name: string): Promise<void> {
     const { showTenant } = await import('../control/tenants.ts');
     const tenant = await showTenant(plane, key);
     cli.output.result(tenant, ({ registered, region, shard, placement, epoch, pinned }) => {
-      const promise = registered
-        ? `registered by ${registered.createdBy} on ${registered.createdAt.toISOString().slice(0, 10)}, durability ${registered.durability}`
+      const origin = registered
+        ? `registered by ${registered.createdBy} on ${registered.createdAt.toISOString().slice(0, 10)}`
         : 'not registered; it is served all the same';
-      return `${key.key} lives on ${shard} (${region}), ${pinned ? 'pinned' : 'by its slot'}: ${placement}, epoch ${epoch}\n${promise}`;
+      return `${key.key} lives on ${shard} (${region}), ${pinned ? 'pinned' : 'by its slot'}: ${placement}, epoch ${epoch}\n${origin}`;
     });
   });
 }

@@ -1,13 +1,6 @@
 /** The register of tenants: a row at each tenant's home, so that it travels with the tenant's data (I11). */
 import { parseTenantKey, type ShardId, type TenantKey, type TenantParts } from '../base/ids.ts';
-import {
-  addTenant,
-  type Durability,
-  findTenant,
-  listTenants,
-  type RegisteredTenant,
-  TENANT_PAGE_ROWS,
-} from '../shards/tenants.ts';
+import { addTenant, findTenant, listTenants, type RegisteredTenant, TENANT_PAGE_ROWS } from '../shards/tenants.ts';
 import { adminTargets, type ControlPlane, type Whereabouts } from './plane.ts';
 
 export interface TenantView {
@@ -17,8 +10,11 @@ export interface TenantView {
   readonly placement: string;
   readonly epoch: number;
   readonly pinned: boolean;
-  readonly registered: RegisteredTenant | undefined;
+  readonly registered: Registration | undefined;
 }
+
+/** Of the register's row only what holds today: nothing acts on durability and isolation yet. */
+export type Registration = Pick<RegisteredTenant, 'createdAt' | 'createdBy'>;
 
 function view(where: Whereabouts, registered: RegisteredTenant | undefined): TenantView {
   const { home, key, epoch } = where.placement;
@@ -29,7 +25,7 @@ function view(where: Whereabouts, registered: RegisteredTenant | undefined): Ten
     placement: key,
     epoch,
     pinned: where.pin !== undefined,
-    registered,
+    registered: registered && { createdAt: registered.createdAt, createdBy: registered.createdBy },
   };
 }
 
@@ -37,11 +33,10 @@ function view(where: Whereabouts, registered: RegisteredTenant | undefined): Ten
 export async function registerTenant(
   plane: ControlPlane,
   tenant: TenantParts,
-  options: { durability?: Durability } = {},
 ): Promise<TenantView & { readonly added: boolean }> {
   const where = await plane.whereIs(tenant);
   const { added, registered } = await plane.onShard(where.placement.home.shard, async admin => ({
-    added: await addTenant(admin, { tenant: tenant.key, createdBy: plane.author.who, ...options }),
+    added: await addTenant(admin, { tenant: tenant.key, createdBy: plane.author.who }),
     registered: await findTenant(admin, tenant.key),
   }));
   return { ...view(where, registered), added };
@@ -58,7 +53,6 @@ export interface ListedTenant {
   readonly domain: string;
   readonly shard: ShardId;
   readonly createdAt: Date;
-  readonly durability: Durability;
 }
 
 /** All registered tenants of all shards, by key. Reads page by page; `limit` bounds what is held. */
@@ -72,8 +66,8 @@ export async function listAllTenants(
         const found: ListedTenant[] = [];
         for (let after = ''; found.length <= limit; ) {
           const page = await listTenants(admin, { after });
-          for (const { tenant, createdAt, durability } of page) {
-            found.push({ tenant, domain: parseTenantKey(tenant).domain, shard: id, createdAt, durability });
+          for (const { tenant, createdAt } of page) {
+            found.push({ tenant, domain: parseTenantKey(tenant).domain, shard: id, createdAt });
           }
           if (page.length < TENANT_PAGE_ROWS) break;
           after = page.at(-1)?.tenant ?? '';
