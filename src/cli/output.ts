@@ -77,9 +77,9 @@ export class Output {
     this.#options.out.write(`${this.json ? toJson(value) : human(value)}\n`);
   }
 
-  /** A list as a table, or as one JSON array. */
-  list<Row>(rows: readonly Row[], columns: readonly Column<Row>[], whenEmpty: string): void {
-    this.result(rows, () => (rows.length === 0 ? whenEmpty : this.#withTitle(table(rows, columns))));
+  /** A list as a table, or as JSON: the array, or `whole` when there is more to say than its rows. */
+  list<Row>(rows: readonly Row[], columns: readonly Column<Row>[], whenEmpty: string, whole: unknown = rows): void {
+    this.result(whole, () => (rows.length === 0 ? whenEmpty : this.#withTitle(table(rows, columns))));
   }
 
   /** What goes on meanwhile; for people only, on standard error. */

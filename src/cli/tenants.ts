@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { parseTenantKey } from '../base/ids.ts';
 import { type Cli, examples } from './context.ts';
+import { exitCodes } from './exit.ts';
 import { withPlane } from './plane.ts';
 
 function wholeNumber(text: string): number {
@@ -29,7 +30,7 @@ export function register(program: Command, cli: Cli): void {
     .action((names: string[]) => addTenants(cli, names));
   tenants
     .command('list')
-    .description('all registered tenants and their shards')
+    .description('registered tenants and their shards; exit code 4 when a shard could not be asked')
     .option('--limit <n>', 'at most so many', wholeNumber, 1000)
     .action((options: { limit: number }) => list(cli, options.limit));
   tenants
@@ -58,7 +59,8 @@ async function addTenants(cli: Cli, names: readonly string[]): Promise<void> {
 async function list(cli: Cli, limit: number): Promise<void> {
   await withPlane(cli, 'tenants list', async plane => {
     const { listAllTenants } = await import('../control/tenants.ts');
-    const { tenants, more } = await listAllTenants(plane, { limit });
+    const found = await listAllTenants(plane, { limit });
+    const { tenants, missing, more } = found;
     cli.output.list(
       tenants,
       [
@@ -67,10 +69,18 @@ async function list(cli: Cli, limit: number): Promise<void> {
         { title: 'SHARD', value: row => row.shard },
         { title: 'SINCE', value: row => row.createdAt.toISOString().slice(0, 10) },
       ],
-      'no tenants are registered; homeport tenants add <name> registers one',
+      emptyText(missing.length > 0),
+      found,
     );
     if (more) cli.output.note(`there are more than ${limit}; ask for them with --limit`);
+    for (const { why } of missing) cli.output.note(`its tenants are missing here: ${why}`);
+    if (missing.length > 0) process.exitCode = exitCodes.unreachable.code;
   });
+}
+
+function emptyText(someMissing: boolean): string {
+  if (someMissing) return 'no tenants are registered on the shards that answer';
+  return 'no tenants are registered; homeport tenants add <name> registers one';
 }
 
 async function show(cli: Cli, name: string): Promise<void> {

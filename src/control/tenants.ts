@@ -1,4 +1,5 @@
 /** The register of tenants: a row at each tenant's home, so that it travels with the tenant's data (I11). */
+import { HomeportError } from '../base/errors.ts';
 import { parseTenantKey, type ShardId, type TenantKey, type TenantParts } from '../base/ids.ts';
 import { addTenant, findTenant, listTenants, type RegisteredTenant, TENANT_PAGE_ROWS } from '../shards/tenants.ts';
 import { adminTargets, type ControlPlane, type Whereabouts } from './plane.ts';
@@ -55,27 +56,43 @@ export interface ListedTenant {
   readonly createdAt: Date;
 }
 
-/** All registered tenants of all shards, by key. Reads page by page; `limit` bounds what is held. */
-export async function listAllTenants(
-  plane: ControlPlane,
-  { limit }: { limit: number },
-): Promise<{ readonly tenants: readonly ListedTenant[]; readonly more: boolean }> {
+export interface TenantList {
+  /** By key. */
+  readonly tenants: readonly ListedTenant[];
+  /** Shards that could not be asked: their tenants are not in the list. */
+  readonly missing: readonly { readonly shard: ShardId; readonly why: string }[];
+  /** There are more than were asked for. */
+  readonly more: boolean;
+}
+
+/** Page by page; one more than the limit, if there is one, tells that there are more. */
+async function tenantsOf(plane: ControlPlane, shard: ShardId, limit: number): Promise<ListedTenant[]> {
+  return plane.onShard(shard, async admin => {
+    const found: ListedTenant[] = [];
+    for (let after = ''; found.length <= limit; ) {
+      const page = await listTenants(admin, { after });
+      for (const { tenant, createdAt } of page) {
+        found.push({ tenant, domain: parseTenantKey(tenant).domain, shard, createdAt });
+      }
+      if (page.length < TENANT_PAGE_ROWS) break;
+      after = page.at(-1)?.tenant ?? '';
+    }
+    return found;
+  });
+}
+
+/** The registered tenants of all shards that can be reached; `limit` bounds what is held. */
+export async function listAllTenants(plane: ControlPlane, { limit }: { limit: number }): Promise<TenantList> {
+  const missing: { shard: ShardId; why: string }[] = [];
   const lists = await Promise.all(
     adminTargets(plane.config).map(({ id }) =>
-      plane.onShard(id, async admin => {
-        const found: ListedTenant[] = [];
-        for (let after = ''; found.length <= limit; ) {
-          const page = await listTenants(admin, { after });
-          for (const { tenant, createdAt } of page) {
-            found.push({ tenant, domain: parseTenantKey(tenant).domain, shard: id, createdAt });
-          }
-          if (page.length < TENANT_PAGE_ROWS) break;
-          after = page.at(-1)?.tenant ?? '';
-        }
-        return found;
+      tenantsOf(plane, id, limit).catch((error: unknown) => {
+        if (!(error instanceof HomeportError && error.code === 'HP-A106')) throw error;
+        missing.push({ shard: id, why: error.message });
+        return [];
       }),
     ),
   );
   const tenants = lists.flat().sort((a, b) => (a.tenant < b.tenant ? -1 : 1));
-  return { tenants: tenants.slice(0, limit), more: tenants.length > limit };
+  return { tenants: tenants.slice(0, limit), missing, more: tenants.length > limit };
 }

@@ -22,7 +22,7 @@ beforeAll(async () => {
   };
   regions = await startRegions({ env: limits });
   const { out } = await regions.homeport('tenants', 'list');
-  shops = JSON.parse(out).map(({ tenant }: { tenant: string }) => tenant);
+  shops = JSON.parse(out).tenants.map(({ tenant }: { tenant: string }) => tenant);
 });
 afterAll(() => regions?.stop());
 
