@@ -1,3 +1,6 @@
+/** Where the cluster is kept when nobody says otherwise. */
+export const DEFAULT_DIR = '.homeport';
+
 /** Options of `homeport dev` itself; its subcommands use `dir`. */
 export interface DevOptions {
   readonly dir: string;

@@ -1,11 +1,27 @@
 /** What `homeport dev` shows people. */
-import { relative } from 'node:path';
+import { existsSync } from 'node:fs';
+import { delimiter, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { ClusterStatus, RegionAddresses } from '../devcluster/cluster.ts';
+import { DEFAULT_DIR } from './dev-options.ts';
 import { table } from './output.ts';
 
-/** How `homeport` is typed here: after npm start nobody has it on PATH. */
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+/**
+ * How `homeport` is typed here. npm puts directories on PATH that a person's shell does not have, so what was started by
+ * it is started with it again.
+ */
 export function commandName(env: NodeJS.ProcessEnv): string {
-  return env.npm_lifecycle_event === undefined ? 'homeport' : 'npx homeport';
+  if (env.npm_lifecycle_event !== undefined) return 'npx homeport';
+  const path = (env.PATH ?? '').split(delimiter).filter(directory => directory !== '');
+  if (path.some(directory => existsSync(join(directory, 'homeport')))) return 'homeport';
+  return relative('', ROOT) === '' ? 'npx homeport' : `node ${quoted(join(ROOT, 'bin', 'homeport.mjs'))}`;
+}
+
+/** As a shell takes it for one word. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 function shortPath(path: string): string {
@@ -34,17 +50,19 @@ export function readyText({ status, seconds, gateways, command, background }: Re
   const regions = status.regions.map(region => regionText(region, gateways));
   const [first] = status.regions;
   const config = shortPath(first?.configFile ?? '');
+  const atDir = status.dir === resolve(DEFAULT_DIR) ? '' : ` --dir ${quoted(shortPath(status.dir))}`;
+  const dev = (words: string) => `${command} dev ${words}${atDir}`;
   const next = [
     ...(gateways
       ? [
           [`psql '${first?.pg}?options=-c%20homeport.tenant%3Dacme'`, 'speak for the tenant acme, from anywhere'],
-          [`${command} explain acme -c ${config}`, 'where it lives, and why'],
+          [`${command} explain acme -c ${quoted(config)}`, 'where it lives, and why'],
         ]
       : []),
-    [`${command} dev status`, 'what runs, and its logs'],
-    [`${command} dev kill us-east`, `lose a region; ${command} dev start us-east brings it back`],
-    [`${command} dev isolate ap-south`, `cut it off from the others; ${command} dev heal ap-south`],
-    ...(background ? [[`${command} dev stop`, 'stop everything; the data stays']] : []),
+    [dev('status'), 'what runs, and its logs'],
+    [dev('kill us-east'), `lose a region; ${dev('start us-east')} brings it back`],
+    [dev('isolate ap-south'), `cut it off from the others; ${dev('heal ap-south')}`],
+    ...(background ? [[dev('stop'), 'stop everything; the data stays']] : []),
   ];
   const lines = next.map(([line = '', purpose = '']) => `  ${line}\n      ${purpose}`);
   const where = `three regions on this machine, ready in ${seconds.toFixed(1)} s; everything is in ${shortPath(status.dir)}`;

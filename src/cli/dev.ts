@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { ControlRequest, LinkChange } from '../devcluster/control.ts';
 import { type Cli, examples } from './context.ts';
-import type { DevOptions } from './dev-options.ts';
+import { DEFAULT_DIR, type DevOptions } from './dev-options.ts';
 
 function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];
@@ -12,7 +12,7 @@ export function register(program: Command, cli: Cli): void {
   const dev = program
     .command('dev')
     .description('run three regions on this machine: Postgres, NATS and Homeport, with links that can fail')
-    .option('--dir <dir>', 'where the cluster keeps everything', '.homeport')
+    .option('--dir <dir>', 'where the cluster keeps everything', DEFAULT_DIR)
     .option('--detach', 'run in the background; homeport dev stop ends it')
     .option('--empty', 'without sample data')
     .option(
