@@ -152,7 +152,7 @@ if (process.argv.includes('--worker')) {
     process.stderr.write(`${describe(error)}\n`);
     const end = () => process.exit(1);
     if (!process.send || !process.connected) return end();
-    const why = error instanceof HomeportError ? `${error.code} ${error.message}` : String(error);
+    const [why = ''] = describe(error).split('\n');
     process.send({ kind: 'failed', why } satisfies FromWorker, end);
   });
 }

@@ -72,7 +72,8 @@ export const adminErrors = specs({
   'HP-A111': {
     sqlstate: '58000',
     message: 'worker {worker} of the gateway ended {times} times before it was ready: {why}',
-    detail: 'Nothing is served; its workers were ended. The log on standard output has every attempt.',
+    detail:
+      'Nothing is served; its workers were ended. The log on standard output and the lines on standard error have every attempt.',
     hint: 'put right what it says, then start again: homeport serve',
     http: 500,
   },
