@@ -95,8 +95,10 @@ test('a cancel request reaches the session on whatever worker it is', async () =
     if (!client) continue;
     // each goes over a connection of its own, and the kernel chooses the worker that it comes to
     for (let n = 0; n < WORKERS; n++) {
-      const cancelled = expect(client.query('select pg_sleep(60)')).rejects.toMatchObject({ code: '57014' });
-      await until('the statement runs', async () => (await running('select pg_sleep(60)%')) === 1);
+      // told from the last round's, which the server may still call active when its error has come
+      const statement = `select pg_sleep(60), ${n}, ${await workerOf(client)}`;
+      const cancelled = expect(client.query(statement)).rejects.toMatchObject({ code: '57014' });
+      await until('the statement runs', async () => (await running(statement)) === 1);
       await cancelOnce(client);
       await cancelled;
     }
@@ -248,8 +250,9 @@ test('a killed gateway loses its clients and nothing that was acknowledged; from
   await far.query('select 1');
   await regions.cluster.kill(GATEWAY);
   await expect(near.query('select 1')).rejects.toThrow();
+  // it may have been sent before the other gateway heard of the end
   await expect(far.query('select 1')).rejects.toMatchObject({
-    code: '08006',
+    code: expect.stringMatching(/^0800[67]$/),
     message: expect.stringContaining('HP-G30'),
   });
   await regions.cluster.start(GATEWAY);
