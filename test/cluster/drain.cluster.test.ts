@@ -54,10 +54,11 @@ async function clientsOnAllWorkers(each: number): Promise<pg.Client[][]> {
 
 const endAll = (clients: readonly pg.Client[]) => Promise.all(clients.map(client => client.end()));
 
+/** Really asleep: between the messages of one statement the server ignores a cancel request. */
 async function running(sql: string): Promise<number> {
   const rows = await regions.onShard(
     'eu-west',
-    `select from pg_stat_activity where state = 'active' and query like $1`,
+    `select from pg_stat_activity where wait_event = 'PgSleep' and query like $1`,
     [sql],
   );
   return rows.length;
