@@ -274,7 +274,7 @@ export class Pool {
     const loan = this.loans.get(backend);
     if (!loan) return;
     backend.owner = undefined;
-    // A gateway hands a cancel on to the process that has the session, after it has hung up: when that lands is unknown.
+    // Another gateway acknowledges a cancel by hanging up, but only for so long: a late one must not meet a stranger.
     const straying = backend.straying || (this.options.shared && backend.wasCancelled);
     if (condition === 'broken' || backend.gone !== undefined || straying) {
       backend.destroy('given back broken');
