@@ -16,8 +16,11 @@ import type { Target } from './lib/target.ts';
 import { startTarget } from './lib/targets.ts';
 import { findTool } from './lib/tools.ts';
 
-/** As many as two small cores keep busy; the same for both proxies. */
-const BACKENDS = 20;
+/**
+ * The same for both proxies, and more than the clients of any run: pgbench prepares statements synchronously, in its only
+ * thread, so that a client which waits for a backend would hold up those that have one.
+ */
+const BACKENDS = 40;
 
 function say(text: string): void {
   process.stderr.write(`${text}\n`);
