@@ -100,9 +100,9 @@ export const gatewayErrors = specs({
   },
   'HP-G305': {
     sqlstate: '08007',
-    message: 'the connection to {target} was lost while a commit was under way: {why}',
-    detail: 'Whether the transaction committed is unknown; it was not sent again.',
-    hint: 'read back what it should have written before running it again',
+    message: 'the connection to {target} was lost before it said how the transaction ended: {why}',
+    detail: 'If it wrote anything, whether that was committed is unknown; it was not sent again.',
+    hint: 'what only reads can be run again; read back what it should have written before running that again',
     http: 503,
   },
   'HP-G306': {
